@@ -1,0 +1,81 @@
+"""What can go wrong on a box.
+
+BoxError
+├── OperatorError       the operator's: a sentence and a `hint`; the command ends with EXIT_OPERATOR
+│   ├── FolderBusy          another daemon holds the data folder
+│   ├── FolderUnusable      the data folder cannot be used as it is
+│   ├── FolderNewer         a newer version wrote the data folder
+│   ├── SqliteUnsafe        the SQLite library can corrupt a WAL database
+│   ├── SettingsWrong       a setting is unknown or not allowed
+│   └── EnrolmentRefused    the hub does not take this box
+├── HubUnsuitable       what answered is not the hub that this box needs, now: tried again slowly
+├── JournalDamaged      the journal is no longer readable: moved aside, the box begins a new incarnation
+└── TaskRefused         this task is not accepted, and why; nothing was journaled
+"""
+
+from typing import Final
+
+from cloudsync.spec import ErrorBody
+
+EXIT_OPERATOR: Final = 1
+EXIT_USAGE: Final = 2
+# `operis-box status` where no daemon runs in the folder.
+EXIT_NOT_RUNNING: Final = 3
+# sysexits(3) EX_IOERR: the disk failed a write; the next start reads what is durable.
+EXIT_DISK_FAILED: Final = 74
+
+
+class BoxError(Exception):
+    """Base of all errors of the box."""
+
+
+class OperatorError(BoxError):
+    """Somebody has to do something about it: `hint` says what."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class FolderBusy(OperatorError):
+    """Another daemon works in the data folder."""
+
+
+class FolderUnusable(OperatorError):
+    """The data folder is no folder, not ours to write, or holds something that does not belong together."""
+
+
+class FolderNewer(OperatorError):
+    """The data folder was written by a newer version."""
+
+
+class SqliteUnsafe(OperatorError):
+    """The loaded SQLite has the WAL-reset corruption."""
+
+
+class SettingsWrong(OperatorError):
+    """A setting on the command line, in the environment or in the file is unknown or not allowed."""
+
+
+class EnrolmentRefused(OperatorError):
+    """The hub answered the enrolment with a refusal that a retry cannot change."""
+
+
+class HubUnsuitable(BoxError):
+    """The other end is no hub, another hub, or does not want this box; `hint` says what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class JournalDamaged(BoxError):
+    """The journal's database fails its check."""
+
+
+class TaskRefused(BoxError):
+    """A task that is not accepted; `error` is what its maker is told."""
+
+    def __init__(self, error: ErrorBody) -> None:
+        super().__init__(error.message)
+        self.error = error

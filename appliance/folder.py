@@ -1,0 +1,145 @@
+"""The data folder of a box: who may use it, and where everything in it lies."""
+
+import errno
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import Final, Self
+
+from appliance.errors import FolderBusy, FolderNewer, FolderUnusable
+
+# Raised when an older version could no longer read what this one writes.
+FORMAT: Final = 1
+
+_LOCK: Final = "lock"
+_FORMAT: Final = "format"
+
+
+class DataFolder:
+    """An open data folder, ours alone until `close`. One daemon works in it at a time."""
+
+    def __init__(self, path: Path, lock_fd: int) -> None:
+        self.path = path
+        self.journal = path / "journal.db"
+        self.reserve = path / "reserve"
+        self.key = path / "identity.key"
+        self.enrolment = path / "enrolment.json"
+        self.attempts = path / "attempts"
+        self.kept = path / "kept"
+        self.local_api = path / "box.sock"
+        self._lock_fd = lock_fd
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Create what is missing and take the lock; the errors of `errors.OperatorError` where it cannot be used."""
+        path = path.absolute()
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.chmod(0o700)
+            lock_fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unusable(path, error) from error
+        try:
+            _take_lock(path, lock_fd)
+            _check_format(path)
+            folder = cls(path, lock_fd)
+            for part in (folder.attempts, folder.kept):
+                part.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(path)
+        except OSError as error:
+            os.close(lock_fd)
+            raise _unusable(path, error) from error
+        except Exception:
+            os.close(lock_fd)
+            raise
+        return folder
+
+    def close(self) -> None:
+        """Let another daemon have it."""
+        os.close(self._lock_fd)
+
+    def attempt(self, task_id: str, attempt: int) -> Path:
+        """Where an attempt's output and records lie while it runs."""
+        return self.attempts / attempt_key(task_id, attempt)
+
+
+def attempt_key(task_id: str, attempt: int) -> str:
+    """The spawner's name for one attempt of a task, and that of its folder."""
+    return f"{task_id}.{attempt}"
+
+
+def free_bytes(path: Path) -> int:
+    """What the file system still has for us."""
+    usage = os.statvfs(path)
+    return usage.f_bavail * usage.f_frsize
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable (fsync(2): a file's own fsync does not)."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Put a private file in place whole, fsynced with its folder: the old content or the new, whatever is cut."""
+    draft = path.with_name(f".{path.name}.draft")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, content)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    draft.rename(path)
+    sync_folder(path.parent)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove an attempt's folder with all that its task may have put there."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _take_lock(path: Path, lock_fd: int) -> None:
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock_fd, 32, 0).decode(errors="replace").strip()
+        raise FolderBusy(
+            f"a daemon (process {holder}) already works in {path}",
+            f"Ask it with 'operis-box status --data {path}', or give this one a folder of its own.",
+        ) from None
+    # Of one length always: on a full disk only what has its block already can be written.
+    os.pwrite(lock_fd, b"%-20d\n" % os.getpid(), 0)
+
+
+def _check_format(path: Path) -> None:
+    mark = path / _FORMAT
+    try:
+        text = mark.read_text().strip()
+    except FileNotFoundError:
+        write_durably(mark, b"%d\n" % FORMAT)
+        return
+    if not text.isdigit():
+        raise FolderUnusable(f"{mark} is damaged", f"Write '{FORMAT}' into it if this version made the folder.")
+    if int(text) > FORMAT:
+        raise FolderNewer(
+            f"{path} was written by a newer version (format {text}, this one knows {FORMAT})",
+            "Install the newer version again, or restore the folder from before the upgrade.",
+        )
+
+
+def _unusable(path: Path, error: OSError) -> FolderUnusable:
+    reason = (error.strerror or str(error)).lower()
+    match error.errno:
+        case errno.EEXIST | errno.ENOTDIR:
+            return FolderUnusable(f"{path} is not a folder", "Name a folder with --data.")
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            hint = f"Let the user {os.geteuid()} own it, or name another folder with --data."
+            return FolderUnusable(f"{path} cannot be written: {reason}", hint)
+        case errno.ENOSPC | errno.EDQUOT:
+            return FolderUnusable(f"{path} cannot be written: {reason}", "Free some space on its disk and start again.")
+        case _:
+            return FolderUnusable(f"{path} cannot be used: {reason}", "See to its disk, or name another with --data.")

@@ -1,0 +1,168 @@
+"""Finds out what is true after a daemon, a spawner or the machine was stopped, and sets it right.
+
+The journal says what may run, the spawner what does, the attempts' folders what did; `planner.recover` decides.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+from appliance import spawn
+from appliance.executor import Executor
+from appliance.folder import DataFolder, remove_tree
+from appliance.journal import SET_FACT, Journal
+from appliance.live import LiveTask
+from appliance.planner import Ending, Evidence, Verdict, recover
+from appliance.spawn import Exited, Spawner, SpawnerError
+from cloudsync.spec import Usage
+from cloudsync.task import TaskState
+
+log = logging.getLogger(__name__)
+
+# Tasks wait while a spawner cannot be had.
+RETRY_S: Final = 1.0
+
+
+class Recovery:
+    """Brings the executor its spawner, at the start and whenever one is lost."""
+
+    def __init__(self, executor: Executor, journal: Journal, folder: DataFolder) -> None:
+        self._executor = executor
+        self._journal = journal
+        self._folder = folder
+        self._clean_stop = journal.facts.clean_stop
+        self._lock = asyncio.Lock()
+        self._replacing: set[asyncio.Task[None]] = set()
+        self._is_closing = False
+
+    async def start(self) -> None:
+        """Take up what the journal has in hand. `SpawnerError` where no spawner can be had."""
+        executor = self._executor
+        for row in self._journal.unfinished():
+            task = LiveTask.from_row(row, self._folder)
+            executor.tasks[task.id] = task
+            if task.state is TaskState.RUNNING:
+                executor.running[task.key] = task
+            else:
+                executor.waiting.append(task)
+        executor.on_spawner_lost = self._on_lost
+        self._journal.commit([(SET_FACT, ("clean_stop", ""))])
+        async with self._lock:
+            await self._connect()
+            await self._sweep()
+
+    async def close(self) -> None:
+        """Replace no spawner any more."""
+        self._is_closing = True
+        for task in list(self._replacing):
+            task.cancel()
+        await asyncio.gather(*self._replacing, return_exceptions=True)
+
+    def _on_lost(self) -> None:
+        if self._is_closing:
+            return
+        log.error("the spawner was lost: another one is started", extra={"running": len(self._executor.running)})
+        task = asyncio.get_running_loop().create_task(self._replace())
+        self._replacing.add(task)
+        task.add_done_callback(self._replacing.discard)
+
+    async def _replace(self) -> None:
+        async with self._lock:
+            while self._executor.spawner is None:
+                try:
+                    await self._connect()
+                except SpawnerError as error:
+                    log.error("no spawner can be had", extra={"error": str(error), "hint": error.hint})
+                    await asyncio.sleep(RETRY_S)
+
+    async def _connect(self) -> None:
+        executor = self._executor
+        executor.early_exits = {}
+        spawner = await Spawner.start_or_adopt(self._folder.path, on_event=executor.on_event, on_lost=executor.on_lost)
+        # From here to the end of `_set_right` nothing else runs: what the spawner said at the connect is still so.
+        early, executor.early_exits = executor.early_exits, None
+        executor.spawner = spawner
+        await self._bury(self._set_right(spawner, early))
+
+    def _set_right(self, spawner: Spawner, early: dict[str, Exited]) -> list[tuple[LiveTask, Ending]]:
+        """Do what the planner says of each running task; returns those whose tree must be killed first."""
+        executor = self._executor
+        lost: list[tuple[LiveTask, Ending]] = []
+        batch = executor.new_batch()
+        for task in list(executor.running.values()):
+            record = spawn.read_exit(task.folder, executor.boot_id)
+            told = early.get(task.key)
+            seen = told or record
+            evidence = Evidence(
+                boot_id=executor.boot_id,
+                has_exit=seen is not None,
+                exit_code=None if seen is None else seen.exit_code,
+                signal=None if seen is None else seen.signal,
+                is_alive=task.key in spawner.running,
+                was_started=(task.folder / "stdout").exists() or (task.folder / "started").exists(),
+                stopped_in_order=self._clean_stop == task.boot_id,
+            )
+            found = recover(task.as_running(), evidence)
+            log.info("a task was running", extra={"task": task.id, "attempt": task.attempt, "is": found.verdict.value})
+            match found.verdict:
+                case Verdict.RECORD if found.ending is not None:
+                    usage = None if seen is None else Usage(cpu_ms=seen.usage.cpu_ms, max_rss_kb=seen.usage.max_rss_kb)
+                    ended_at_ms = None if record is None else round(record.ended_at * 1000)
+                    executor.finish(batch, task, found.ending, usage, ended_at_ms)
+                case Verdict.LOST if found.ending is not None:
+                    lost.append((task, found.ending))
+                case Verdict.ADOPT:
+                    executor.started(task, spawner.running[task.key])
+                    if task.intent is not None:
+                        executor.terminate(task)
+                case Verdict.START:
+                    executor.spawn(task, task.attempt)
+                case _:
+                    raise AssertionError(found)
+        batch.commit()
+        executor.fill()
+        return lost
+
+    async def _bury(self, lost: list[tuple[LiveTask, Ending]]) -> None:
+        """End what is left of the trees of tasks whose spawner is gone, then record what became of them."""
+        executor = self._executor
+        await asyncio.gather(*(self._kill_leftovers(task) for task, _ in lost))
+        batch = executor.new_batch()
+        for task, ending in lost:
+            if executor.running.get(task.key) is task:
+                executor.finish(batch, task, ending, None)
+        batch.commit()
+        executor.fill()
+
+    async def _kill_leftovers(self, task: LiveTask) -> None:
+        if task.boot_id == self._executor.boot_id:
+            await self._kill(task.folder.name)
+
+    async def _kill(self, key: str) -> None:
+        try:
+            killed = await asyncio.to_thread(spawn.kill_leftovers, self._folder.attempts / key / "started", key)
+        except SpawnerError as error:
+            log.error(
+                "a task left processes that do not end", extra={"key": key, "error": str(error), "hint": error.hint}
+            )
+        else:
+            if killed:
+                log.warning("processes of a lost task were killed", extra={"key": key, "processes": killed})
+
+    async def _sweep(self) -> None:
+        """Remove what no task owns: trees that run, and the folders of attempts."""
+        executor = self._executor
+        spawner = executor.spawner
+        folders = [folder for folder in self._folder.attempts.iterdir() if folder.name not in executor.running]
+        alive = {} if spawner is None else dict(spawner.running)
+        for key in alive.keys() - executor.running.keys():
+            log.warning("a process that no task owns is killed", extra={"key": key})
+            if spawner is not None:
+                spawner.kill(key)
+        for folder in folders:
+            record = spawn.read_started(folder)
+            is_ours = record is not None and record.boot_id == executor.boot_id
+            if is_ours and folder.name not in alive and spawn.read_exit(folder, executor.boot_id) is None:
+                await self._kill(folder.name)
+            remove_tree(folder)
+        executor.kept.sweep()

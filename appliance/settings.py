@@ -1,0 +1,111 @@
+"""The daemon's settings: defaults < DIR/box.toml < credentials < environment (OPERIS_BOX_*) < command line."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+
+from appliance.engine import EngineSettings
+from appliance.errors import OperatorError
+from appliance.executor import Limits
+
+FILE: Final = "box.toml"
+ENV_PREFIX: Final = "OPERIS_BOX_"
+MIB: Final = 1024 * 1024
+
+
+class BoxSettings(BaseSettings):
+    """How a box works. What concerns its hub is remembered in the data folder and need not be given again."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+    data: Path
+    """The data folder."""
+    hub: str | None = None
+    """The hub's address for boxes: ws://HOST:PORT/relay or wss://…"""
+    web: str | None = None
+    """The hub's web address, at which the box enrols: http://HOST:PORT or https://…"""
+    enrol: SecretStr | None = None
+    """An enrolment token; ignored once the box is enrolled."""
+    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """The name under which the box enrols; the machine's own by default."""
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 8
+    """How many tasks run at once."""
+    task_user: str | None = None
+    """The user as whom tasks run; the daemon's own by default."""
+    spool_limit_mib: Annotated[int, Field(ge=1)] = 64
+    """How much of one stream of a running task stays on the disk: more loses its middle."""
+    kept_limit_mib: Annotated[int, Field(ge=0)] = 1024
+    """How much whole output is kept of tasks whose outcome could not hold it."""
+    keep_days: Annotated[int, Field(ge=1)] = 7
+    """How long finished tasks and synced events are kept."""
+    disk_floor_mib: Annotated[int, Field(ge=1)] = 64
+    """With less free space than this no task is accepted."""
+    log_format: Literal["text", "json"] = "text"
+    """How log lines look."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe log line that is written."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of precedence, highest first."""
+        del dotenv_settings, file_secret_settings
+        folder = init_settings().get("data") or env_settings().get("data")
+        in_file = {} if folder is None else _read_file(Path(str(folder)) / FILE)
+        sources = [init_settings, env_settings]
+        if (credentials := os.environ.get("CREDENTIALS_DIRECTORY")) is not None:
+            sources.append(SecretsSettingsSource(settings_cls, secrets_dir=credentials, env_prefix=ENV_PREFIX.lower()))
+        return (*sources, InitSettingsSource(settings_cls, in_file))
+
+    def engine(self) -> EngineSettings:
+        """What the engine needs to know."""
+        limits = Limits(
+            concurrency=self.concurrency,
+            spool_limit_bytes=self.spool_limit_mib * MIB,
+            kept_bytes=self.kept_limit_mib * MIB,
+            keep_days=self.keep_days,
+            disk_floor_bytes=self.disk_floor_mib * MIB,
+        )
+        return EngineSettings(limits, self.task_user)
+
+
+def load(given: dict[str, Any]) -> BoxSettings:
+    """The settings with what the command line gives; `OperatorError` names what is wrong, without its value."""
+    try:
+        return BoxSettings(**given)
+    except ValidationError as error:
+        clauses = []
+        for item in error.errors(include_url=False, include_input=False):
+            field = ".".join(str(part) for part in item["loc"])
+            clauses.append(f"{field}: {item['msg']}")
+        hint = f"See 'operis-box run --help', {ENV_PREFIX}… in the environment, and {FILE} in the data folder."
+        raise OperatorError(f"a setting is wrong: {'; '.join(clauses)}", hint) from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}  # what is wrong with the folder itself is told when it is opened
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OperatorError(
+            f"{path} cannot be read: {error}", "Correct it; it is TOML, one 'name = value' a line."
+        ) from None
