@@ -1,0 +1,37 @@
+"""The platform admin's key: hashed in the database, whole only in DIR/admin.key (mode 0600)."""
+
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from hub import tenancy
+from hub.store import Connection, transact
+from hub.tenancy import Role
+
+FILE: Final = "admin.key"
+
+
+def ensure_admin_key(data: Path, connection: Connection) -> str:
+    """The key; made where there is none, or where the file was lost or does not fit the database."""
+    path = data / FILE
+    key = path.read_text().strip() if path.exists() else ""
+    known = tenancy.principal(connection, key) if key else None
+    if known is not None and known.role is Role.PLATFORM:
+        return key
+    return rotate_admin_key(data, connection)
+
+
+def rotate_admin_key(data: Path, connection: Connection) -> str:
+    """Replace the key. A crash between the database and the file is mended by `ensure_admin_key` at the next start."""
+    now = time.time_ns() // 1_000_000
+    key = transact(connection, lambda c: tenancy.rotate_admin_key(c, now))
+    temporary = data / f".{FILE}.{os.getpid()}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(descriptor, f"{key}\n".encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.rename(data / FILE)
+    return key

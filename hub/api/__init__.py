@@ -1,0 +1,1 @@
+"""The HTTP API of the hub, under `/api/v1`."""

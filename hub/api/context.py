@@ -1,0 +1,136 @@
+"""What the API's paths work with, and how they read a request."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar
+
+import pydantic_core
+from fastapi import Depends, Request, Response
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hub.api.problem import unprocessable
+from hub.auth import Auth, bearer
+from hub.dispatch import Dispatch
+from hub.errors import Refusal, invalid
+from hub.store import Store
+from hub.tenancy import Principal
+
+# A task's spec fits in one entry of the log (256 KiB); JSON may escape it to a few times its size.
+BODY_LIMIT_BYTES: Final = 2 * 1024 * 1024
+LIST_LIMIT: Final = 500
+LIST_DEFAULT: Final = 100
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Body(BaseModel):
+    """Base of request bodies: unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+@dataclass(slots=True)
+class Context:
+    """The hub's parts, as the paths need them."""
+
+    store: Store
+    dispatch: Dispatch
+    auth: Auth
+    hub_name: str
+    draining: bool = False
+
+
+def context(request: Request) -> Context:
+    """The hub's parts."""
+    found: Context = request.app.state.context
+    return found
+
+
+def principal(request: Request) -> Principal:
+    """Who asks; 401 otherwise."""
+    return context(request).auth.principal(bearer(request.headers.get("authorization")))
+
+
+Hub = Annotated[Context, Depends(context)]
+Who = Annotated[Principal, Depends(principal)]
+
+
+async def read_body(request: Request) -> bytes:
+    """The body, up to its limit; 413 above."""
+    declared = request.headers.get("content-length", "0")
+    size = int(declared) if declared.isdigit() else 0
+    parts: list[bytes] = []
+    if size <= BODY_LIMIT_BYTES:
+        size = 0
+        async for part in request.stream():
+            size += len(part)
+            if size > BODY_LIMIT_BYTES:
+                break
+            parts.append(part)
+    if size > BODY_LIMIT_BYTES:
+        raise Refusal(
+            413, "too_large", f"the body is larger than {BODY_LIMIT_BYTES} bytes", hint="send less in one request"
+        )
+    return b"".join(parts)
+
+
+async def read_model(request: Request, model: type[Model]) -> Model:
+    """The body as a model; 400 where it is no JSON, 422 where a field is wrong."""
+    body = await read_body(request)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise refused_body(error) from error
+
+
+def refused_body(error: ValidationError) -> Refusal:
+    """400 or 422 for a body that a model refused."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return Refusal(400, "not_json", f"the body is not JSON: {first['msg']}", hint="send a JSON object as the body")
+    return unprocessable(error, "the body")
+
+
+def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(pydantic_core.to_json(value), status, headers, "application/json")
+
+
+def number(request: Request, name: str, default: int, low: int, high: int) -> int:
+    """An integer of the query."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text[:12]) <= high:
+        raise invalid(
+            f"query: {name} is '{text[:40]}'",
+            [{"field": name, "message": "not allowed", "allowed": f"{low} to {high}"}],
+        )
+    return int(text)
+
+
+def known_query(request: Request, *names: str) -> None:
+    """422 for a query parameter that the path does not have."""
+    for name in request.query_params:
+        if name not in names:
+            allowed = list(names)
+            raise invalid(f"query: unknown parameter '{name[:40]}'", [{"field": name[:40], "allowed": allowed}])
+
+
+def choice(request: Request, name: str, allowed: tuple[str, ...]) -> str | None:
+    """A word of the query out of those allowed."""
+    text = request.query_params.get(name)
+    if text is not None and text not in allowed:
+        raise invalid(f"query: {name} is '{text[:40]}'", [{"field": name, "allowed": list(allowed)}])
+    return text
+
+
+def page(items: list[Any], after: str | None) -> dict[str, Any]:
+    """A list as the contract has it."""
+    return {"items": items, "next": after}
+
+
+def filters(pairs: dict[str, Any]) -> tuple[str, list[Any]]:
+    """A WHERE clause of column names from this program and values from a caller."""
+    given = {column: value for column, value in pairs.items() if value is not None}
+    clause = " AND ".join(f"{column} = ?" for column in given)
+    return (f"WHERE {clause}" if clause else ""), list(given.values())

@@ -1,0 +1,154 @@
+"""The path of a task's output: bytes as they are kept, or live as they come."""
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Final
+
+import pydantic_core
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from cloudsync.messages import Stream
+from cloudsync.task import FINAL
+from hub import views
+from hub.api.context import Context, choice, context, known_query, principal
+from hub.api.problem import responses
+from hub.api.tasks import own_task, parameter
+from hub.errors import Refusal
+from hub.live import STREAMS, Piece, Watcher
+from hub.store import Row
+
+router = APIRouter(tags=["tasks"])
+
+KEEPALIVE_S: Final = 15.0
+# How long a plain GET of a running task's output waits for the box to send what it has.
+FETCH_S: Final = 2.0
+QUIET_S: Final = 0.25
+_FINAL: Final = frozenset(str(state) for state in FINAL)
+_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)\Z")
+
+
+@router.get(
+    "/tasks/{task_id}/output",
+    responses={
+        200: {
+            "description": "The bytes, or with follow=1 server-sent events `output {stream, offset, data_b64}`, "
+            "`gap {stream, from, to}`, `end {task}`.",
+            "content": {"application/octet-stream": {}, "text/event-stream": {}},
+        },
+        206: {"description": "The asked range.", "content": {"application/octet-stream": {}}},
+        **responses(404, 416, 422),
+    },
+    openapi_extra={
+        "parameters": [
+            parameter("stream", {"type": "string", "enum": list(STREAMS), "default": "stdout"}, "Which stream."),
+            parameter("follow", {"type": "string", "enum": ["0", "1"]}, "1: both streams live, as events."),
+            parameter("Range", {"type": "string"}, "`bytes=FROM-TO`", "header"),
+        ]
+    },
+)
+async def get_output(task_id: str, request: Request) -> Response:
+    """A task's output. Of a finished task the bytes that are kept; of a running one what its box sends just now."""
+    hub = context(request)
+    row = own_task(hub, task_id, principal(request))
+    known_query(request, "stream", "follow")
+    stream: Stream = "stderr" if choice(request, "stream", STREAMS) == "stderr" else "stdout"
+    if choice(request, "follow", ("0", "1")) == "1":
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(_follow(hub, row), media_type="text/event-stream", headers=headers)
+    if row["state"] in _FINAL:
+        outcome = views.outcome_of(row)
+        output = outcome.stdout if stream == "stdout" else outcome.stderr
+        return _bytes(request, output.data(), cut=bool(output.cut_bytes))
+    return _bytes(request, await _fetch(hub, row, stream), cut=False)
+
+
+def _bytes(request: Request, data: bytes, *, cut: bool) -> Response:
+    headers = {"accept-ranges": "bytes", "operis-truncated": "true" if cut else "false"}
+    wanted = request.headers.get("range")
+    match = _RANGE.match(wanted) if wanted else None
+    if match is None or match.group() == "bytes=-":
+        return Response(data, 200, headers, "application/octet-stream")
+    first, last = match.groups()
+    if first:
+        start, stop = int(first), min(int(last) + 1 if last else len(data), len(data))
+    else:
+        start, stop = max(0, len(data) - int(last)), len(data)
+    if start >= len(data) or start >= stop:
+        raise Refusal(416, "range", f"the output has {len(data)} bytes, not {wanted}", hint="ask for a range within it")
+    headers["content-range"] = f"bytes {start}-{stop - 1}/{len(data)}"
+    return Response(data[start:stop], 206, headers, "application/octet-stream")
+
+
+def _watch(hub: Context, row: Row) -> Any:
+    task_id, box_id = row["id"], row["box_id"]
+
+    def follow() -> None:
+        if (session := hub.dispatch.sessions.get(box_id)) is not None:
+            session.follow(task_id, hub.dispatch.live.offsets(task_id))
+
+    def unfollow() -> None:
+        if (session := hub.dispatch.sessions.get(box_id)) is not None:
+            session.unfollow(task_id)
+
+    return hub.dispatch.live.watch(task_id, box_id, follow, unfollow)
+
+
+async def _fetch(hub: Context, row: Row, stream: Stream) -> bytes:
+    """What the box has of a running task's output, as far as it comes quickly."""
+    data = bytearray()
+    async with _watch(hub, row) as watcher:
+        wait_s = FETCH_S
+        while True:
+            try:
+                async with asyncio.timeout(wait_s):
+                    pieces = await watcher.next()
+            except TimeoutError:
+                return bytes(data)
+            if not pieces:
+                final = hub.dispatch.task(row["id"], None)
+                outcome = views.outcome_of(row if final is None else final)
+                return (outcome.stdout if stream == "stdout" else outcome.stderr).data()
+            wait_s = QUIET_S
+            for piece in pieces:
+                if piece.stream == stream and piece.data is not None:
+                    data += piece.data
+
+
+async def _follow(hub: Context, row: Row) -> AsyncIterator[bytes]:
+    async with _watch(hub, row) as watcher:
+        final = hub.dispatch.task(row["id"], None) or row
+        while final["state"] not in _FINAL:
+            try:
+                async with asyncio.timeout(KEEPALIVE_S):
+                    pieces = await watcher.next()
+            except TimeoutError:
+                yield b": alive\n\n"
+                continue
+            if not pieces:
+                final = hub.dispatch.task(row["id"], None) or row
+                break
+            for event in _events(pieces):
+                yield event
+        for event in _rest(watcher, final):
+            yield event
+        yield _event("end", {"task": hub.dispatch.view(final)})
+
+
+def _rest(watcher: Watcher, row: Row) -> Iterable[bytes]:
+    return _events(watcher.rest(views.outcome_of(row)))
+
+
+def _events(pieces: list[Piece]) -> Iterable[bytes]:
+    for piece in pieces:
+        if piece.data is None:
+            yield _event("gap", {"stream": piece.stream, "from": piece.offset, "to": piece.to})
+        elif piece.data:
+            encoded = base64.b64encode(piece.data).decode()
+            yield _event("output", {"stream": piece.stream, "offset": piece.offset, "data_b64": encoded})
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + pydantic_core.to_json(data) + b"\n\n"

@@ -1,0 +1,149 @@
+"""Errors of the API as RFC 9457 problem documents, each with a hint."""
+
+import logging
+from http import HTTPStatus
+from typing import Any, Final
+
+import pydantic_core
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from hub.errors import Refusal, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    model_config = ConfigDict(extra="allow")
+
+    field: str
+    message: str = ""
+    allowed: Any = None
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    """A stable word for programs."""
+    detail: str
+    hint: str
+    """What to do about it."""
+    errors: list[FieldProblem] = Field(default_factory=list)
+
+
+RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": Problem, "description": text, "content": {MEDIA_TYPE: {}}}
+    for status, text in {
+        400: "The request is not JSON or not HTTP as it should be.",
+        401: "No API key, or one that is unknown or revoked.",
+        403: "The key's role is not enough.",
+        404: "There is no such thing, or it is another customer's.",
+        405: "The path does not take this method.",
+        409: "It conflicts with what is there.",
+        410: "It was there and is no longer kept.",
+        413: "The body is over its limit.",
+        416: "The range lies outside the output.",
+        422: "A field is wrong; `errors` names each.",
+        503: "The database cannot commit now; nothing was accepted.",
+    }.items()
+}
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documented errors of a path: these, and the ones that any path can give."""
+    return {status: RESPONSES[status] for status in sorted({401, 405, 503, *statuses})}
+
+
+def problem(refusal: Refusal) -> Response:
+    """The response to a refusal."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(refusal.status).phrase,
+        "status": refusal.status,
+        "code": refusal.code,
+        "detail": refusal.detail,
+        "hint": refusal.hint,
+        **refusal.extra,
+    }
+    if refusal.errors:
+        document["errors"] = refusal.errors
+    headers = {"WWW-Authenticate": "Bearer"} if refusal.status == HTTPStatus.UNAUTHORIZED else None
+    return Response(pydantic_core.to_json(document), refusal.status, headers, MEDIA_TYPE)
+
+
+def unavailable(error: StoreUnavailable) -> Response:
+    """The response where the database could not commit."""
+    hint = "nothing was accepted; free disk space on the hub and send it again"
+    return problem(Refusal(503, "store_unavailable", str(error), hint=hint))
+
+
+def unprocessable(error: ValidationError | RequestValidationError, what: str = "the request") -> Refusal:
+    """422 that names each wrong field, with what is allowed where pydantic knows it; values are left out."""
+    errors = []
+    for item in error.errors():
+        place = [str(part) for part in item["loc"] if part not in {"body", "query", "path"}]
+        entry: dict[str, Any] = {"field": ".".join(place) or "body", "message": item["msg"]}
+        context = item.get("ctx") or {}
+        allowed = {
+            name: context[name]
+            for name in ("expected", "gt", "ge", "lt", "le", "pattern", "max_length", "min_length")
+            if name in context
+        }
+        if allowed:
+            entry["allowed"] = allowed.get("expected", allowed)
+        errors.append(entry)
+    first = errors[0]
+    return Refusal(
+        422,
+        "invalid",
+        f"{what}: {first['field']}: {first['message']}" + (f" (and {len(errors) - 1} more)" if errors[1:] else ""),
+        hint="correct the fields named in 'errors'; /openapi.json describes them all",
+        errors=errors,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Turn every error of the app into a problem document."""
+
+    @app.exception_handler(Refusal)
+    async def _refusal(_: Request, error: Refusal) -> Response:
+        return problem(error)
+
+    @app.exception_handler(StoreUnavailable)
+    async def _unavailable(_: Request, error: StoreUnavailable) -> Response:
+        return unavailable(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_: Request, error: RequestValidationError) -> Response:
+        return problem(unprocessable(error))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        hint = {
+            404: "the paths are described at /openapi.json",
+            405: "the methods are described at /openapi.json",
+        }.get(error.status_code, "")
+        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+        answer = problem(
+            Refusal(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}", hint=hint)
+        )
+        for name, value in (error.headers or {}).items():
+            answer.headers[name] = value
+        return answer
+
+    @app.exception_handler(Exception)
+    async def _failure(_: Request, __: Exception) -> Response:
+        hint = "it is logged on the hub; try again, and report it if it stays"
+        return problem(Refusal(500, "internal", "the hub failed on this request", hint=hint))

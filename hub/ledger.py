@@ -1,0 +1,476 @@
+"""Tasks, commands and events in the hub's database. Every function here is a job of the store, or part of one."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cloudsync.messages import FlaggedEvent, LostEvent, TaskEvent
+from cloudsync.spec import ErrorBody, Outcome
+from cloudsync.task import FINAL, Delivery, Origin, TaskState
+from hub.errors import Refusal, not_found
+from hub.store import Connection, Row
+
+_FINAL: Final = frozenset(str(state) for state in FINAL)
+
+_STANDING = "SELECT standing, fence, customer_id, incarnation FROM boxes WHERE id = ?"
+_NEXT_SEQ = """
+SELECT max(b.command_seq, coalesce((SELECT max(seq) FROM commands WHERE box_id = b.id), 0)) + 1
+FROM boxes b WHERE b.id = ?"""
+_ADD_COMMAND = "INSERT INTO commands (box_id, seq, type, task_id, made_by) VALUES (?, ?, ?, ?, ?)"
+_ADD_TASK = """
+INSERT INTO tasks (id, customer_id, box_id, kind, spec, origin, created_by, state, delivery, incarnation, created_at,
+                   deliver_by)
+VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?) RETURNING *"""
+_TASK = "SELECT * FROM tasks WHERE id = ?"
+_ADD_EVENT = """
+INSERT INTO events (customer_id, box_id, incarnation, seq, id, type, task_id, state, at, stored_at, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING n"""
+# queued, accepted, running -> any later; a final state that the hub set -> the box's own final state
+_MOVE_TASK = """
+UPDATE tasks SET state = ?, delivery = 'confirmed', delivered_at = coalesce(delivered_at, ?),
+    attempt = max(attempt, ?), accepted_at = coalesce(?, accepted_at), started_at = coalesce(?, started_at),
+    ended_at = coalesce(?, ended_at), synced_at = ?, exit_code = ?, outcome = coalesce(?, outcome), final_by_hub = 0
+WHERE id = ? AND box_id = ? AND (state IN ('queued', 'accepted', 'running') OR (final_by_hub AND ?))
+RETURNING *"""
+_ADVANCE = """
+UPDATE boxes SET event_seq = ?, event_id = ?, command_seq = max(command_seq, ?), last_seen_at = ?
+WHERE id = ? AND fence = ? AND standing = 'active' AND event_seq = ?"""
+_FORGET_COMMANDS = "DELETE FROM commands WHERE box_id = ? AND seq <= ? RETURNING type, task_id"
+_CONFIRM = """
+UPDATE tasks SET delivery = 'confirmed', delivered_at = coalesce(delivered_at, ?)
+WHERE id = ? AND delivery = 'sent' RETURNING *"""
+_ACKED = """
+UPDATE boxes SET command_seq = max(command_seq, ?), last_seen_at = ?
+WHERE id = ? AND fence = ? AND standing = 'active'"""
+_WAITING = """
+SELECT * FROM tasks WHERE box_id = ? AND delivery = 'unsent' AND state = 'queued' ORDER BY n LIMIT ?"""
+_NUMBER = "UPDATE tasks SET delivery = 'sent', incarnation = ? WHERE id = ? RETURNING *"
+# queued, unsent -> cancelled, expired; sent, accepted, running -> interrupted when an incarnation is closed
+_END_BY_HUB = """
+UPDATE tasks SET state = ?, ended_at = ?, synced_at = ?, outcome = ?, final_by_hub = 1 WHERE id = ? RETURNING *"""
+_OVERDUE = """
+SELECT * FROM tasks WHERE delivery = 'unsent' AND state = 'queued' AND deliver_by <= ? ORDER BY deliver_by LIMIT 500"""
+_OPEN_OF_INCARNATION = """
+SELECT * FROM tasks WHERE box_id = ? AND state IN ('queued', 'accepted', 'running') AND delivery != 'unsent'"""
+_COMMANDS = """
+SELECT c.seq, c.type, c.made_by, t.id, t.spec, t.created_by, t.created_at, t.deliver_by
+FROM commands c JOIN tasks t ON t.id = c.task_id WHERE c.box_id = ? AND c.seq BETWEEN ? AND ? ORDER BY c.seq"""
+
+
+class FenceLost(Exception):
+    """The session that wrote is not the box's newest any more, or the box is not active: nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task as it is asked for. `spec` is its encoded spec, `digest` that of the request body."""
+
+    id: str
+    customer_id: str | None
+    box_id: str
+    kind: str
+    spec: str
+    created_by: str
+    created_at: int
+    deliver_by: int
+    idempotency_key: str | None = None
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A committed task; `seq` where it was numbered at once; `existing` where its key had made it before."""
+
+    row: Row
+    seq: int | None
+    existing: bool = False
+
+
+@dataclass(slots=True)
+class Change:
+    """What a job changed: the rows of tasks as they are now, and the ledger entries that say so."""
+
+    rows: list[Row] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+
+def submit(connection: Connection, task: NewTask, fence: int | None, *, may_number: bool) -> Submitted:
+    """Commit a task and, where this hub holds the box's session and its window has room, its command seq."""
+    box = connection.execute(_STANDING, (task.box_id,)).fetchone()
+    if box is None or (task.customer_id is not None and box["customer_id"] != task.customer_id):
+        raise not_found("box", task.box_id, "list them with 'operis boxes' or GET /api/v1/boxes")
+    customer_id = box["customer_id"]
+    if task.idempotency_key is not None and (earlier := _by_key(connection, customer_id, task)) is not None:
+        return Submitted(earlier, None, existing=True)
+    if box["standing"] == "revoked":
+        raise Refusal(409, "box_revoked", f"box '{task.box_id}' is revoked", hint="enrol it again under a new token")
+    seq = None
+    if may_number and fence is not None and box["fence"] == fence and box["standing"] == "active":
+        seq = connection.execute(_NEXT_SEQ, (task.box_id,)).fetchone()[0]
+        connection.execute(_ADD_COMMAND, (task.box_id, seq, "run", task.id, task.created_by))
+    row = connection.execute(
+        _ADD_TASK,
+        (
+            task.id,
+            customer_id,
+            task.box_id,
+            task.kind,
+            task.spec,
+            str(Origin.HUB),
+            task.created_by,
+            str(Delivery.UNSENT if seq is None else Delivery.SENT),
+            None if seq is None else box["incarnation"],
+            task.created_at,
+            task.deliver_by,
+        ),
+    ).fetchone()
+    if task.idempotency_key is not None:
+        connection.execute(
+            "INSERT INTO idempotency (customer_id, key, digest, task_id, created_at) VALUES (?, ?, ?, ?, ?)",
+            (customer_id, task.idempotency_key, task.digest, task.id, task.created_at),
+        )
+    return Submitted(row, seq)
+
+
+def _by_key(connection: Connection, customer_id: str, task: NewTask) -> Row | None:
+    known = connection.execute(
+        "SELECT digest, task_id FROM idempotency WHERE customer_id = ? AND key = ?",
+        (customer_id, task.idempotency_key),
+    ).fetchone()
+    if known is None:
+        return None
+    if known["digest"] != task.digest:
+        raise Refusal(
+            409,
+            "idempotency_key_reused",
+            f"Idempotency-Key was used for task {known['task_id']} with another body",
+            hint="use a new key for a new task; send the same body to get the same task",
+            extra={"task_id": known["task_id"]},
+        )
+    row = connection.execute(_TASK, (known["task_id"],)).fetchone()
+    if row is None:
+        raise Refusal(
+            410,
+            "task_pruned",
+            f"task {known['task_id']} of this Idempotency-Key is no longer kept",
+            hint="it was made and is over; use a new key for a new task",
+            extra={"task_id": known["task_id"]},
+        )
+    return row
+
+
+def number_waiting(
+    connection: Connection, box_id: str, fence: int, limit: int, now: int, new_id: Callable[[], str]
+) -> tuple[list[tuple[int, Row]], Change]:
+    """Give waiting tasks of a box in session their command seqs, oldest first; overdue ones expire instead."""
+    box = connection.execute(_STANDING, (box_id,)).fetchone()
+    if box is None or box["fence"] != fence or box["standing"] != "active":
+        raise FenceLost(box_id)
+    change = Change()
+    numbered = []
+    for row in connection.execute(_WAITING, (box_id, limit)).fetchall():
+        if row["deliver_by"] is not None and row["deliver_by"] <= now:
+            _expire(connection, row, now, new_id, change)
+            continue
+        seq = connection.execute(_NEXT_SEQ, (box_id,)).fetchone()[0]
+        connection.execute(_ADD_COMMAND, (box_id, seq, "run", row["id"], row["created_by"]))
+        numbered.append((seq, connection.execute(_NUMBER, (box["incarnation"], row["id"])).fetchone()))
+    return numbered, change
+
+
+def commands_between(connection: Connection, box_id: str, first: int, last: int) -> list[Row]:
+    """Commands of the log with what their entries need, in order."""
+    return list(connection.execute(_COMMANDS, (box_id, first, last)))
+
+
+def acked(connection: Connection, box_id: str, fence: int, seq: int, now: int) -> Change:
+    """The box has committed all commands up to `seq`."""
+    if connection.execute(_ACKED, (seq, now, box_id, fence)).rowcount == 0:
+        raise FenceLost(box_id)
+    change = Change()
+    _confirm(connection, box_id, seq, now, frozenset(), change)
+    return change
+
+
+def _confirm(
+    connection: Connection, box_id: str, seq: int, now: int, already: frozenset[str] | set[str], change: Change
+) -> None:
+    for command in connection.execute(_FORGET_COMMANDS, (box_id, seq)).fetchall():
+        if command["type"] == "run" and command["task_id"] not in already:
+            change.rows.extend(connection.execute(_CONFIRM, (now, command["task_id"])).fetchall())
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A batch of events of one session, read and ready to store. Unreadable entries are kept as raw JSON text."""
+
+    box_id: str
+    customer_id: str
+    incarnation: str
+    fence: int
+    from_seq: int
+    last_seq: int
+    entries: Sequence[TaskEvent | LostEvent | FlaggedEvent | str]
+    ack: int | None
+    clock_offset_ms: int
+
+
+@dataclass(slots=True)
+class _Moved:
+    """What a frame says of one task, folded: its last state and the times and outcome on the way."""
+
+    event: TaskEvent
+    first_at: int
+    accepted_at: int | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+    made_here: TaskEvent | None = None
+
+
+def apply(connection: Connection, frame: Frame, now: int) -> Change:
+    """Put a batch of events into the ledger, each once, and move the tasks they are about. `FenceLost` if stale."""
+    last = frame.entries[-1]
+    last_id = f"{frame.box_id}.{frame.incarnation}.{frame.last_seq}" if isinstance(last, str) else last.id
+    advanced = connection.execute(
+        _ADVANCE,
+        (frame.last_seq, last_id, frame.ack or 0, now, frame.box_id, frame.fence, frame.from_seq - 1),
+    )
+    if advanced.rowcount == 0:
+        raise FenceLost(frame.box_id)
+    change = Change()
+    moved: dict[str, _Moved] = {}
+    for seq, entry in enumerate(frame.entries, frame.from_seq):
+        _store_entry(connection, frame, seq, entry, now, change, moved)
+    for task_id, move in moved.items():
+        _move(connection, frame, task_id, move, now, change)
+    if frame.ack is not None:
+        _confirm(connection, frame.box_id, frame.ack, now, moved.keys() | set(), change)
+    return change
+
+
+def _store_entry(
+    connection: Connection,
+    frame: Frame,
+    seq: int,
+    entry: TaskEvent | LostEvent | FlaggedEvent | str,
+    now: int,
+    change: Change,
+    moved: dict[str, _Moved],
+) -> None:
+    task_id = state = body = None
+    at = now
+    if isinstance(entry, str):
+        event_id, kind, body = f"{frame.box_id}.{frame.incarnation}.{seq}", "unknown", entry
+    else:
+        event_id, kind, at = entry.id, entry.type, entry.at_ms + frame.clock_offset_ms
+        if isinstance(entry, TaskEvent):
+            task_id, state = entry.task_id, str(entry.state)
+        else:
+            body = entry.model_dump_json()
+    values = (frame.customer_id, frame.box_id, frame.incarnation, seq, event_id, kind, task_id, state, at, now, body)
+    added = connection.execute(_ADD_EVENT, values).fetchone()
+    if added is None:  # the id is here already: a re-based log brings events again
+        return
+    change.entries.append(ledger_entry(added["n"], *values))
+    if isinstance(entry, TaskEvent):
+        _fold(moved, entry, at)
+
+
+def _fold(moved: dict[str, _Moved], event: TaskEvent, at: int) -> None:
+    move = moved.get(event.task_id)
+    if move is None:
+        move = moved[event.task_id] = _Moved(event, at)
+    move.event = event
+    if event.made_here is not None:
+        move.made_here = event
+    match event.state:
+        case TaskState.ACCEPTED:
+            move.accepted_at = at
+        case TaskState.RUNNING:
+            move.started_at = at
+        case _:
+            move.ended_at = at
+
+
+def _move(connection: Connection, frame: Frame, task_id: str, move: _Moved, now: int, change: Change) -> None:
+    event = move.event
+    outcome = event.outcome
+    offset = frame.clock_offset_ms
+    if outcome is not None:
+        move.accepted_at = _corrected(outcome.accepted_at_ms, offset, move.accepted_at)
+        move.started_at = _corrected(outcome.started_at_ms, offset, move.started_at)
+        move.ended_at = _corrected(outcome.ended_at_ms, offset, move.ended_at)
+    is_final = event.state in FINAL
+    known_at = [at for at in (move.first_at, move.accepted_at, move.started_at, now) if at is not None]
+    values = (
+        str(event.state),
+        min(known_at),  # delivered: the earliest sign of life on the box
+        event.attempt,
+        move.accepted_at or (move.started_at if event.attempt == 1 else None),
+        move.started_at,
+        move.ended_at,
+        now,
+        None if outcome is None else outcome.exit_code,
+        None if outcome is None else outcome.model_dump_json(exclude_none=True, exclude_defaults=True),
+        task_id,
+        frame.box_id,
+        is_final,
+    )
+    rows = connection.execute(_MOVE_TASK, values).fetchall()
+    if not rows and connection.execute(_TASK, (task_id,)).fetchone() is None:
+        _adopt(connection, frame, task_id, move.made_here, event)
+        rows = connection.execute(_MOVE_TASK, values).fetchall()
+    change.rows.extend(rows)
+
+
+def _corrected(at: int | None, offset: int, otherwise: int | None) -> int | None:
+    return otherwise if at is None else at + offset
+
+
+def _adopt(connection: Connection, frame: Frame, task_id: str, made: TaskEvent | None, event: TaskEvent) -> None:
+    """Enter a task that the hub has never heard of: made on the box, or by this hub before it was restored."""
+    about = None if made is None else made.made_here
+    spec = {} if about is None else about.spec
+    connection.execute(
+        _ADD_TASK,
+        (
+            task_id,
+            frame.customer_id,
+            frame.box_id,
+            str(spec.get("kind", "bash.exec")),
+            json.dumps(spec, separators=(",", ":"), ensure_ascii=False),
+            str(Origin.HUB if about is None else about.origin),
+            "" if about is None else about.created_by,
+            str(Delivery.CONFIRMED),
+            frame.incarnation,
+            event.at_ms + frame.clock_offset_ms if about is None else about.created_at_ms + frame.clock_offset_ms,
+            None,
+        ),
+    )
+
+
+def cancel(
+    connection: Connection, task_id: str, customer_id: str | None, by: str, now: int, new_id: Callable[[], str]
+) -> tuple[Row, int | None, Change]:
+    """Cancel a task: at once where it never left the hub, by a command where it did; a finished one stays as it is."""
+    row = connection.execute(_TASK, (task_id,)).fetchone()
+    if row is None or (customer_id is not None and row["customer_id"] != customer_id):
+        raise not_found("task", task_id, "list them with 'operis tasks' or GET /api/v1/tasks")
+    change = Change()
+    if row["state"] in _FINAL:
+        return row, None, change
+    if row["delivery"] == Delivery.UNSENT:
+        error = ErrorBody(code="cancelled", message=f"cancelled by {by} before it was sent to the box")
+        row = _end(connection, row, TaskState.CANCELLED, error, now, new_id(), change)
+        return row, None, change
+    pending = connection.execute(
+        "SELECT seq FROM commands WHERE box_id = ? AND type = 'cancel' AND task_id = ?", (row["box_id"], task_id)
+    ).fetchone()
+    if pending is not None:
+        return row, None, change
+    seq = connection.execute(_NEXT_SEQ, (row["box_id"],)).fetchone()[0]
+    connection.execute(_ADD_COMMAND, (row["box_id"], seq, "cancel", task_id, by))
+    return row, seq, change
+
+
+def expire(connection: Connection, now: int, new_id: Callable[[], str]) -> Change:
+    """End what was not sent in its time."""
+    change = Change()
+    for row in connection.execute(_OVERDUE, (now,)).fetchall():
+        _expire(connection, row, now, new_id, change)
+    return change
+
+
+def _expire(connection: Connection, row: Row, now: int, new_id: Callable[[], str], change: Change) -> None:
+    waited_s = (now - row["created_at"]) / 1000
+    error = ErrorBody(
+        code="expired",
+        message=f"box '{row['box_id']}' was not connected within {waited_s:.0f} s; the task was never sent",
+        hint="give it a longer deliver_within_s, or look why the box is away",
+    )
+    _end(connection, row, TaskState.EXPIRED, error, now, new_id(), change)
+
+
+def close_incarnation(
+    connection: Connection, box_id: str, incarnation: str | None, now: int, new_id: Callable[[], str]
+) -> Change:
+    """Close a box's incarnation: its sent, unfinished tasks are interrupted, its command log ends."""
+    change = Change()
+    if incarnation is not None:
+        connection.execute(
+            "INSERT OR IGNORE INTO closed_incarnations (box_id, incarnation, closed_at) VALUES (?, ?, ?)",
+            (box_id, incarnation, now),
+        )
+    error = ErrorBody(
+        code="incarnation_ended",
+        message="the box began anew without its journal; whether and how far the task ran is not known",
+        hint="look on the box before you run it again",
+    )
+    for row in connection.execute(_OPEN_OF_INCARNATION, (box_id,)).fetchall():
+        _end(connection, row, TaskState.INTERRUPTED, error, now, new_id(), change)
+    connection.execute("DELETE FROM commands WHERE box_id = ?", (box_id,))
+    return change
+
+
+def _end(
+    connection: Connection, row: Row, state: TaskState, error: ErrorBody, now: int, event_id: str, change: Change
+) -> Row:
+    outcome = Outcome(error=error).model_dump_json(exclude_none=True, exclude_defaults=True)
+    ended = connection.execute(_END_BY_HUB, (str(state), now, now, outcome, row["id"])).fetchone()
+    values = (row["customer_id"], row["box_id"], "", 0, event_id, "task", row["id"], str(state), now, now, None)
+    added = connection.execute(_ADD_EVENT, values).fetchone()
+    change.rows.append(ended)
+    change.entries.append(ledger_entry(added["n"], *values))
+    return ended
+
+
+def ledger_entry(
+    n: int,
+    customer_id: str,
+    box_id: str,
+    incarnation: str,
+    seq: int,
+    event_id: str,
+    kind: str,
+    task_id: str | None,
+    state: str | None,
+    at: int,
+    stored_at: int,
+    body: str | None,
+) -> dict[str, Any]:
+    """A row of the ledger as a dictionary."""
+    return {
+        "n": n,
+        "customer_id": customer_id,
+        "box_id": box_id,
+        "incarnation": incarnation,
+        "seq": seq,
+        "id": event_id,
+        "type": kind,
+        "task_id": task_id,
+        "state": state,
+        "at": at,
+        "stored_at": stored_at,
+        "body": body,
+    }
+
+
+def note(
+    connection: Connection, customer_id: str, box_id: str, kind: str, event_id: str, now: int, body: dict[str, Any]
+) -> dict[str, Any]:
+    """Enter something that the hub itself noticed about a box, such as a quarantine."""
+    text = json.dumps(body, separators=(",", ":"))
+    values = (customer_id, box_id, "", 0, event_id, kind, None, None, now, now, text)
+    added = connection.execute(_ADD_EVENT, values).fetchone()
+    return ledger_entry(added["n"], *values)
+
+
+def renumber_commands(connection: Connection, box_id: str, floor: int) -> None:
+    """Move a restored hub's commands above what the box already holds; the box ignores those it knows."""
+    rows: Iterable[Row] = connection.execute(
+        "SELECT * FROM commands WHERE box_id = ? ORDER BY seq", (box_id,)
+    ).fetchall()
+    connection.execute("DELETE FROM commands WHERE box_id = ?", (box_id,))
+    for seq, row in enumerate(rows, floor + 1):
+        connection.execute(_ADD_COMMAND, (box_id, seq, row["type"], row["task_id"], row["made_by"]))

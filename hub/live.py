@@ -1,0 +1,182 @@
+"""Live output of running tasks: a copy in memory for those who watch, asked of the box only while someone does.
+
+Best effort: what is dropped on the way is announced as a gap. The ledgered outcome fills in what the copy lacks.
+"""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from cloudsync.messages import OutputChunk, OutputGap, Stream
+from cloudsync.spec import Outcome
+
+STREAMS: Final[tuple[Stream, ...]] = ("stdout", "stderr")
+# What a late watcher can still get from memory, a stream.
+KEEP_BYTES: Final = 1024 * 1024
+# A watcher this far behind loses pieces (announced), not the hub its memory.
+WATCHER_PIECES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of a stream from `offset` on; `data` None: the bytes up to `to` were dropped."""
+
+    stream: Stream
+    offset: int
+    to: int
+    data: bytes | None
+
+
+@dataclass(slots=True)
+class _Tail:
+    start: int = 0
+    end: int = 0
+    data: bytearray = field(default_factory=bytearray)
+
+    def add(self, offset: int, data: bytes) -> None:
+        if offset != self.end:
+            self.data.clear()
+            self.start = offset
+        self.data += data
+        self.end = offset + len(data)
+        if len(self.data) > 2 * KEEP_BYTES:
+            cut = len(self.data) - KEEP_BYTES
+            del self.data[:cut]
+            self.start += cut
+
+
+class Watcher:
+    """One who watches a task. Iterate `pieces`; each stream comes in order, holes are announced."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Piece | None] = asyncio.Queue(WATCHER_PIECES)
+        self.seen: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+        self.ended = False
+
+    def put(self, piece: Piece) -> None:
+        """Hand on a piece, or lose it where the watcher is too slow: the next one will show the hole."""
+        if not self._queue.full():
+            self._queue.put_nowait(piece)
+
+    def end(self) -> None:
+        """The task has ended."""
+        self.ended = True
+        if not self._queue.full():
+            self._queue.put_nowait(None)
+
+    async def next(self) -> list[Piece]:
+        """The next pieces, cut and completed so that offsets never overlap or skip silently; empty at the end."""
+        while True:
+            if self.ended and self._queue.empty():
+                return []
+            piece = await self._queue.get()
+            if piece is None:
+                continue
+            if pieces := self.fit(piece):
+                return pieces
+
+    def fit(self, piece: Piece) -> list[Piece]:
+        """Cut off what was seen, announce what is missing before it, and count it as seen."""
+        seen = self.seen[piece.stream]
+        if piece.to <= seen:
+            return []
+        fitted = []
+        if piece.offset > seen:
+            fitted.append(Piece(piece.stream, seen, piece.offset, None))
+        if piece.data is None:
+            fitted = [Piece(piece.stream, seen, piece.to, None)]
+        else:
+            start = max(piece.offset, seen)
+            fitted.append(Piece(piece.stream, start, piece.to, piece.data[start - piece.offset :]))
+        self.seen[piece.stream] = piece.to
+        return fitted
+
+    def rest(self, outcome: Outcome) -> list[Piece]:
+        """What the ledgered outcome has that was not seen live."""
+        pieces = []
+        for stream in STREAMS:
+            output = outcome.stdout if stream == "stdout" else outcome.stderr
+            data = output.data()
+            if output.cut_bytes:
+                pieces += self._rest_of_cut(stream, data, output.total_bytes)
+            else:
+                pieces += self.fit(Piece(stream, 0, len(data), data))
+        return pieces
+
+    def _rest_of_cut(self, stream: Stream, data: bytes, total: int) -> list[Piece]:
+        """Head, cut and tail as the outcome has them, where nothing was seen; else just the hole."""
+        if self.seen[stream] == 0:
+            self.seen[stream] = total
+            return [Piece(stream, 0, len(data), data), Piece(stream, len(data), total, None)]
+        return self.fit(Piece(stream, total, total, None)) if self.seen[stream] < total else []
+
+
+class Live:
+    """The live copies by task. `follow` and `unfollow` are called when the first comes and the last leaves."""
+
+    def __init__(self) -> None:
+        self._tails: dict[str, dict[Stream, _Tail]] = {}
+        self._watchers: dict[str, set[Watcher]] = {}
+        self._box_of: dict[str, str] = {}
+
+    def watched_of(self, box_id: str) -> list[str]:
+        """The tasks of a box that someone watches."""
+        return [task_id for task_id, owner in self._box_of.items() if owner == box_id]
+
+    def watched(self, task_id: str) -> bool:
+        """Whether anyone watches."""
+        return task_id in self._watchers
+
+    def offsets(self, task_id: str) -> dict[Stream, int]:
+        """Where the copy ends, to follow from there after the box was away."""
+        tails = self._tails.get(task_id, {})
+        return {stream: tails[stream].end if stream in tails else 0 for stream in STREAMS}
+
+    @asynccontextmanager
+    async def watch(
+        self, task_id: str, box_id: str, follow: Callable[[], None], unfollow: Callable[[], None]
+    ) -> AsyncIterator[Watcher]:
+        """Watch a task of a box while the context lasts."""
+        self._box_of[task_id] = box_id
+        watcher = Watcher()
+        watchers = self._watchers.setdefault(task_id, set())
+        watchers.add(watcher)
+        if len(watchers) == 1:
+            follow()
+        for stream, tail in self._tails.get(task_id, {}).items():
+            watcher.put(Piece(stream, tail.start, tail.end, bytes(tail.data)))
+        try:
+            yield watcher
+        finally:
+            watchers.discard(watcher)
+            if not watchers:
+                self._watchers.pop(task_id, None)
+                self._tails.pop(task_id, None)
+                self._box_of.pop(task_id, None)
+                unfollow()
+
+    def chunk(self, message: OutputChunk) -> None:
+        """A piece came from the box."""
+        if message.task_id not in self._watchers:
+            return
+        try:
+            data = base64.b64decode(message.data_b64, validate=True)
+        except ValueError:
+            return
+        self._tails.setdefault(message.task_id, {}).setdefault(message.stream, _Tail()).add(message.offset, data)
+        piece = Piece(message.stream, message.offset, message.offset + len(data), data)
+        for watcher in self._watchers[message.task_id]:
+            watcher.put(piece)
+
+    def gap(self, message: OutputGap) -> None:
+        """The box dropped a piece."""
+        for watcher in self._watchers.get(message.task_id, ()):
+            watcher.put(Piece(message.stream, message.from_offset, message.to_offset, None))
+
+    def end(self, task_id: str) -> None:
+        """The task is final."""
+        for watcher in self._watchers.get(task_id, ()):
+            watcher.end()
