@@ -1,0 +1,209 @@
+"""The `operis` command: what an operator types, and how it ends."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
+
+from cloudsync.task import Origin, TaskState
+from hub.client import boxes, events, run, tasks
+from hub.client.address import read_address
+from hub.client.errors import ClientError, Misuse
+from hub.client.http import Hub
+
+FAILED: Final = 1
+USAGE: Final = 2
+
+Command = Callable[[Hub, argparse.Namespace], int]
+
+_EPILOG: Final = """\
+The hub and the key may also be given as OPERIS_HUB and OPERIS_KEY.
+Exit status: 0, 1 after an error, 2 for a command line that is wrong.
+Of 'run': the task's own; 124 timed out; 130 after Ctrl-C; 255 for anything of ours."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says a wrong command line in two lines. `usage_status` is what it ends with."""
+
+    usage_status = USAGE
+
+    def error(self, message: str) -> NoReturn:
+        """End with the message and where to read on."""
+        self.exit(self.usage_status, f"operis: {message}\nhint: {self.prog} --help shows what is allowed\n")
+
+
+class _Version(argparse.Action):
+    """Prints the version; it is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"operis {version('operis')}")
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="operis",
+        description="Run tasks on boxes and see what becomes of them, through their hub.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    parser.add_argument("--hub", metavar="URL", help="the hub's web address, as in http://127.0.0.1:8080")
+    parser.add_argument("--key", metavar="K", help="an API key of the hub")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    listed = _leaf(commands, "boxes", boxes.boxes, "list boxes")
+    listed.add_argument("--status", choices=list(boxes.STATUS_STYLES), help="only boxes with this status")
+    listed.add_argument("--name", metavar="NAME", help="only boxes with this name")
+    _add_paging(listed)
+    _leaf(commands, "box", boxes.box, "show one box").add_argument("box", metavar="BOX")
+
+    _add_run(commands)
+
+    listed = _leaf(commands, "tasks", tasks.tasks, "list tasks, the newest first")
+    listed.add_argument("--box", metavar="BOX", help="only tasks of this box")
+    listed.add_argument("--state", choices=[str(state) for state in TaskState], help="only tasks in this state")
+    listed.add_argument("--origin", choices=[str(origin) for origin in Origin], help="only tasks made there")
+    _add_paging(listed)
+    _leaf(commands, "task", tasks.task, "show one task, and where its time went").add_argument("task", metavar="ID")
+    _leaf(commands, "cancel", tasks.cancel, "cancel a task").add_argument("task", metavar="ID")
+
+    logs = _leaf(commands, "logs", tasks.logs, "write a task's output, exactly as it was", json=False)
+    logs.add_argument("task", metavar="ID")
+    logs.add_argument("-f", "--follow", action="store_true", help="as it comes, until the task ends")
+    logs.add_argument("--stream", choices=["stdout", "stderr", "both"], default="both", help="which of them (both)")
+
+    happened = _leaf(commands, "events", events.events, "print what happens as it does, until Ctrl-C")
+    happened.add_argument("--box", metavar="BOX", help="only events of this box")
+    happened.add_argument("--task", metavar="ID", help="only events of this task")
+    happened.add_argument("--after", type=_count, metavar="N", help="begin after this entry of the ledger; 0 for all")
+    happened.add_argument("--limit", type=_count, metavar="N", help="end after so many")
+
+    _leaf(commands, "fleet", boxes.fleet, "show the fleet in numbers")
+    released = _leaf(commands, "release", boxes.release, "let one copy of a quarantined box begin anew")
+    released.add_argument("box", metavar="BOX")
+    released.add_argument("copy", metavar="COPY", help="the copy's id, as 'operis box BOX' shows it")
+    _leaf(commands, "revoke", boxes.revoke, "shut a box out for good").add_argument("box", metavar="BOX")
+    return parser
+
+
+def _leaf(commands: Any, name: str, command: Command, text: str, *, json: bool = True) -> argparse.ArgumentParser:
+    description = f"{text[0].upper()}{text[1:]}."
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=description, allow_abbrev=False)
+    # Where they stand does not matter; what is not given here leaves what was given before the command.
+    parser.add_argument("--hub", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.add_argument("--key", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    if json:
+        parser.add_argument("--json", action="store_true", help="print the API's JSON")
+    parser.set_defaults(call=command)
+    return parser
+
+
+def _add_paging(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=_count, metavar="N", help="how many at most (100)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="all of them, page by page")
+    which.add_argument("--cursor", metavar="C", help="the page after this one's")
+
+
+def _add_run(commands: Any) -> None:
+    parser = _leaf(commands, "run", run.run, "run a command on a box and show its output as it comes")
+    parser.usage = "operis run BOX [options] -- CMD…"
+    parser.epilog = "One argument after -- is a bash script as it is; several are a command and its arguments."
+    if isinstance(parser, _Parser):
+        parser.usage_status = run.OURS
+    parser.add_argument("box", metavar="BOX")
+    parser.add_argument("--timeout", dest="timeout_s", type=float, metavar="S", help="seconds it may run (60)")
+    parser.add_argument(
+        "--deliver-within", dest="deliver_within_s", type=float, metavar="S", help="seconds to reach the box (1 day)"
+    )
+    parser.add_argument("--stdin", metavar="FILE", help="give it this file as its input, - for ours")
+    parser.add_argument("--env", action="append", metavar="K=V", help="set an environment variable; may be repeated")
+    parser.add_argument("--cwd", metavar="DIR", help="the folder to run in")
+    parser.add_argument("--idempotent", action="store_true", help="it may be run again after a crash of the box")
+    parser.add_argument(
+        "--detach", "--no-wait", dest="detach", action="store_true", help="print the task's id and do not wait"
+    )
+    parser.add_argument("--cancel-on-interrupt", action="store_true", help="Ctrl-C cancels the task")
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+    return int(text)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line. What follows the first `--` is the command for a box and is not looked at."""
+    for word in argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise Misuse("an argument is not valid UTF-8", "pass bytes by --stdin FILE, encoded as text") from error
+    words: list[str] = []
+    if "--" in argv:
+        cut = list(argv).index("--")
+        argv, words = argv[:cut], list(argv[cut + 1 :])
+    arguments = _parser().parse_args(argv)
+    if words and arguments.command != "run":
+        raise Misuse(
+            f"'{arguments.command}' takes nothing after --", f"operis {arguments.command} --help shows its use"
+        )
+    arguments.words = words
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    given = sys.argv[1:] if argv is None else argv
+    failed = run.OURS if _command_of(given) == "run" else FAILED
+    try:
+        arguments = _parse(given)
+        hub_url = arguments.hub or os.environ.get("OPERIS_HUB")
+        with Hub(read_address(hub_url, arguments.key or os.environ.get("OPERIS_KEY"))) as hub:
+            command: Command = arguments.call
+            status = command(hub, arguments)
+            sys.stdout.flush()
+            return status
+    except Misuse as error:
+        return _fail(error, run.OURS if failed == run.OURS else USAGE)
+    except ClientError as error:
+        return _fail(error, failed)
+    except BrokenPipeError:
+        _drop_output()
+        return failed
+    except KeyboardInterrupt:
+        if failed == run.OURS:
+            print("operis: interrupted before the hub had answered", file=sys.stderr)
+            print("hint: 'operis tasks' shows whether the task was made", file=sys.stderr)
+        return run.INTERRUPTED
+
+
+def _command_of(argv: Sequence[str]) -> str:
+    """The command that was typed, where the command line has one: it decides how an error ends."""
+    takes_value = False
+    for word in argv:
+        if not word.startswith("-") and not takes_value:
+            return word
+        takes_value = word in {"--hub", "--key"}
+    return ""
+
+
+def _fail(error: ClientError, status: int) -> int:
+    print(f"operis: {error}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
+    return status
+
+
+def _drop_output() -> None:
+    """Send what is still to be written nowhere, so that the interpreter's own flush at the end fails no more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
