@@ -1,0 +1,113 @@
+"""The command behind `scripts/bench`: measures, prints the table, writes the JSON."""
+
+import argparse
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pysqlite3.dbapi2 as sqlite3
+
+from scripts.benchmarks.disk import require_disk
+from scripts.benchmarks.errors import BenchError
+from scripts.benchmarks.floors import derive, floors
+from scripts.benchmarks.report import Moment, Report, as_json, as_markdown
+from scripts.benchmarks.rounds import run
+from scripts.benchmarks.spawn import calibrate
+from scripts.benchmarks.worker import CHECKOUT
+
+DEFAULT_FOLDER = CHECKOUT / ".run" / "bench"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How long a run takes: each subject works for one window in each round."""
+
+    name: str
+    rounds: int
+    window_s: float
+
+
+# Five rounds are the fewest whose median a single disturbed one cannot move far.
+SHORT = Form("short", rounds=5, window_s=0.3)
+LONG = Form("long", rounds=9, window_s=1.0)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0; 2 where nothing could be measured; 130 where it was interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.json is not None:
+            _require_writable(options.json)
+        report = _measure(options.folder, SHORT if options.short else LONG)
+    except BenchError as error:
+        print(f"bench: {error}\nhint: {error.hint}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bench: interrupted before there were figures", file=sys.stderr)
+        return 130
+    print(as_markdown(report), end="")
+    if options.json is not None:
+        options.json.write_text(as_json(report))
+    return 0
+
+
+def _measure(folder: Path, form: Form) -> Report:
+    mount = require_disk(folder)
+    start = _moment()
+    measured = run(floors(folder), rounds=form.rounds, window_s=form.window_s, progress=_progress)
+    return Report(
+        form=form.name,
+        rounds=form.rounds,
+        window_s=form.window_s,
+        python=platform.python_version(),
+        sqlite=sqlite3.sqlite_version,
+        kernel=platform.release(),
+        cpus=len(os.sched_getaffinity(0)),
+        filesystem=mount.filesystem,
+        start=start,
+        end=_moment(),
+        measured=measured,
+        derived=derive(measured),
+    )
+
+
+def _require_writable(file: Path) -> None:
+    """Before the minutes of measuring, not after them."""
+    try:
+        with file.open("a"):
+            pass
+    except OSError as error:
+        raise BenchError(
+            f"cannot write the JSON to {file}: {error.strerror}",
+            hint="name a file that you can write to with --json FILE",
+        ) from error
+
+
+def _moment() -> Moment:
+    return Moment(load_1min=os.getloadavg()[0], calibration_spawn_ms=calibrate())
+
+
+def _progress(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description="Measure the bare floors, on a real disk, in interleaved rounds."
+    )
+    parser.add_argument("--short", action="store_true", help="at most a minute, for CI; without it, over one")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there as JSON too")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        default=DEFAULT_FOLDER,
+        help="where to commit: a real disk, not tmpfs or overlay (default: .run/bench in the checkout)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
