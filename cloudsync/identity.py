@@ -31,7 +31,7 @@ def is_public_key(text: str) -> bool:
 
 def _signed_bytes(hello: Hello, nonce: str, hub: str) -> bytes:
     # As the wire carries it, less what has its default: an end that is older or newer by a field gets the same bytes.
-    rest = json.loads(hello.model_dump_json(exclude={"signature"}, exclude_defaults=True))
+    rest = json.loads(hello.model_dump_json(exclude={"protocol", "signature"}, exclude_defaults=True))
     signed = [nonce, hub, hello.protocol, rest]
     return json.dumps(signed, sort_keys=True, separators=(",", ":")).encode()
 

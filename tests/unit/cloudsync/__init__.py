@@ -1,0 +1,1 @@
+"""Tests of `cloudsync`, module by module."""
