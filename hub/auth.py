@@ -16,6 +16,7 @@ class Auth:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, Principal] = {}
+        self._held: set[str] = set()
         self._epoch: str | None = None
 
     def principal(self, key: str | None) -> Principal:
@@ -42,14 +43,28 @@ class Auth:
         self._known[key] = principal
         return principal
 
+    def holds(self, principal: Principal) -> bool:
+        """Whether the principal's key is still good: for what lasts longer than one request."""
+        if principal.key_id in self._held:
+            return True
+        rows = self._store.read_now("SELECT 1 FROM keys WHERE id = ? AND revoked_at IS NULL", (principal.key_id,))
+        if rows:
+            self._held.add(principal.key_id)
+        return bool(rows)
+
+    def forget(self) -> None:
+        """A right was taken away: look everything up again."""
+        self._known.clear()
+        self._held.clear()
+
     def rights_changed(self) -> bool:
-        """Whether rights changed since the last call; a command beside us counts too."""
+        """Whether rights changed since the last call; a command beside us counts too. For the one who cuts off."""
         rows = self._store.read_now("SELECT value FROM meta WHERE key = 'rights_epoch'")
         epoch = str(rows[0]["value"]) if rows else "0"
         changed = epoch != self._epoch
         self._epoch = epoch
         if changed:
-            self._known.clear()
+            self.forget()
         return changed
 
 

@@ -87,11 +87,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except Refusal as refusal:
-        return _fail(refusal.detail, refusal.hint)
+        allowed = "; ".join(f"{each['field']}: {each['allowed']}" for each in refusal.errors or () if "allowed" in each)
+        # The hint to a wrong field is written for callers of the API.
+        hint = f"'operis-hub {arguments.command} --help' shows what is allowed" if refusal.errors else refusal.hint
+        return _fail(refusal.detail, f"allowed: {allowed}" if allowed else hint)
     except StartError as error:
         return _fail(str(error), error.hint)
     except HubError as error:
-        return _fail(str(error), "free disk space, then try again")
+        return _fail(str(error), "free disk space if there is none, then try again")
     except BrokenPipeError:
         return FAILED
 
@@ -199,9 +202,10 @@ def _print(arguments: argparse.Namespace, values: dict[str, Any], alone: str) ->
 
 
 def _table(arguments: argparse.Namespace, query: str, values: tuple[Any, ...]) -> int:
+    connection = _database(arguments.data)
     if getattr(arguments, "customer", None) is not None:
-        values = (transact(_database(arguments.data), lambda c: tenancy.find_customer(c, arguments.customer))["name"],)
-    rows = [_with_times(dict(row)) for row in _database(arguments.data).execute(query, values)]
+        values = (tenancy.find_customer(connection, arguments.customer)["name"],)
+    rows = [_with_times(dict(row)) for row in connection.execute(query, values)]
     if arguments.json:
         print(json.dumps({"items": rows, "next": None}))
         return OK

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from cloudsync.messages import describe
 from cloudsync.spec import BASH_TIMEOUT_S, KINDS, MAX_TIMEOUT_S, BashExec, ErrorBody, encode_spec
+from cloudsync.task import FINAL
 from hub.dispatch import Dispatch, new_id, now_ms
 from hub.errors import HubError, Refusal
 from hub.ledger import NewTask
@@ -34,7 +35,7 @@ class ConsoleRequest(BaseModel):
 
     type: Literal["bash.exec"]
     command: str
-    id: str | int | float | None = None
+    id: str | bool | int | FiniteFloat | None = None
     timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)] | None = None
 
 
@@ -70,14 +71,16 @@ class Console:
         except ConnectionClosed:
             pass
         finally:
+            # What came is accepted: each answer begins, and from there on hands its task over whatever becomes of it.
+            await asyncio.sleep(0)
             for task in self._running:
                 task.cancel()
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)
         self._room.release()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("console frame not answered: box=%s", self._access.box_id, exc_info=error)
+        if not task.cancelled():
+            task.result()
 
     async def _answer(self, frame: str | bytes) -> None:
         began_at = now_ms()
@@ -91,9 +94,13 @@ class Console:
         except HubError as error:
             hint = "nothing was accepted; send it again later"
             reply = _failure(ErrorBody(code="unavailable", message=str(error), hint=hint), began_at)
+        except Exception:
+            log.exception("console frame failed: box=%s", self._access.box_id)
+            hint = "it is logged on the hub; report it if it stays"
+            reply = _failure(ErrorBody(code="internal", message="the hub failed on this frame", hint=hint), began_at)
         reply["id"] = echo
         with suppress(ConnectionClosed):
-            await self._connection.send(pydantic_core.to_json(reply).decode())
+            await self._connection.send(pydantic_core.to_json(reply, inf_nan_mode="null").decode())
 
     async def _run(self, request: ConsoleRequest, began_at: int) -> dict[str, Any]:
         spec = _spec(request)
@@ -118,16 +125,15 @@ class Console:
             raise
         wait_s = WAIT_S if request.timeout_s is None else request.timeout_s + GRACE_S
         row = await self._dispatch.wait(task_id, waiter, wait_s)
-        if row is None:
-            row = self._dispatch.task(task_id, None) or submitted.row
-            state = self._dispatch.view(row)["state"]
-            error = ErrorBody(
-                code="not_ended",
-                message=f"the task is {state} after {wait_s:.0f} s and goes on",
-                hint=f"see it with 'operis task {task_id}'",
-            )
-            return _reply(self._dispatch.view(row), began_at) | {"error": error.model_dump()}
-        return _reply(self._dispatch.view(row), began_at)
+        shown = self._dispatch.view(row or self._dispatch.task(task_id, None) or submitted.row)
+        if shown["state"] in FINAL:
+            return _reply(shown, began_at)
+        error = ErrorBody(
+            code="not_ended",
+            message=f"the task is {shown['state']} after {wait_s:.0f} s and goes on",
+            hint=f"see it with 'operis task {task_id}'",
+        )
+        return _reply(shown, began_at) | {"error": error.model_dump()}
 
 
 def _read(frame: str | bytes) -> tuple[Any, ConsoleRequest]:
@@ -143,7 +149,7 @@ def _read(frame: str | bytes) -> tuple[Any, ConsoleRequest]:
 def _refused(frame: str, error: ValidationError) -> Refusal:
     hint = 'send {"type":"bash.exec","command":…}, optionally "id" and "timeout_s"; ' + f"types: {', '.join(KINDS)}"
     extra = {}
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         value = json.loads(frame)
         if isinstance(value, dict) and isinstance(value.get("id"), str | int | float):
             extra["echo"] = value["id"]

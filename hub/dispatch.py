@@ -94,27 +94,39 @@ class Dispatch:
         session = self.sessions.get(task.box_id)
         fence = None if session is None else session.fence
         may_number = session is not None and session.has_room()
-        submitted = await self.store.write(lambda c: ledger.submit(c, task, fence, may_number=may_number))
+        future = self.store.write(lambda c: ledger.submit(c, task, fence, may_number=may_number))
+        future.add_done_callback(lambda done: self._committed(task.box_id, fence, done))
+        # A caller who goes away meanwhile must not keep what was committed from being sent.
+        return await asyncio.shield(future)
+
+    def _committed(self, box_id: str, fence: int | None, done: "asyncio.Future[Submitted]") -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        submitted = done.result()
         if submitted.existing:
-            return submitted
+            return
         self.submitted += 1
-        session = self.sessions.get(task.box_id)
+        session = self.sessions.get(box_id)
         if session is not None:
             if submitted.seq is not None and session.fence == fence:
                 session.numbered(submitted.seq, submitted.row)
             elif submitted.seq is None:
                 session.number_later()
-        return submitted
 
     async def cancel(self, task_id: str, customer_id: str | None, by: str) -> Row:
         """Cancel a task; the row as it is then."""
-        row, seq, change = await self.store.write(
-            lambda c: ledger.cancel(c, task_id, customer_id, by, now_ms(), new_id)
-        )
-        self.tell(change)
-        if seq is not None and (session := self.sessions.get(row["box_id"])) is not None:
-            session.cancel(seq, task_id, by)
-        return row
+
+        def committed(done: "asyncio.Future[tuple[Row, int | None, Change]]") -> None:
+            if done.cancelled() or done.exception() is not None:
+                return
+            row, seq, change = done.result()
+            self.tell(change)
+            if seq is not None and (session := self.sessions.get(row["box_id"])) is not None:
+                session.cancel(seq, task_id, by)
+
+        future = self.store.write(lambda c: ledger.cancel(c, task_id, customer_id, by, now_ms(), new_id))
+        future.add_done_callback(committed)
+        return (await asyncio.shield(future))[0]
 
     def tell(self, change: Change) -> None:
         """Tell waiters, watchers and subscribers what was committed."""

@@ -6,7 +6,9 @@ HubError
 └── StartError         the operator's mistake at start: folder, port, version
 """
 
-from typing import Any
+from typing import Any, Final
+
+CORRECT: Final = "correct the fields named in 'errors'; /openapi.json describes them all"
 
 
 class HubError(Exception):
@@ -57,6 +59,6 @@ def forbidden(detail: str, hint: str = "") -> Refusal:
     return Refusal(403, "forbidden", detail, hint=hint)
 
 
-def invalid(detail: str, errors: list[dict[str, Any]] | None = None, hint: str = "") -> Refusal:
+def invalid(detail: str, errors: list[dict[str, Any]] | None = None, hint: str = CORRECT) -> Refusal:
     """422: a field is wrong; `errors` names each."""
     return Refusal(422, "invalid", detail, hint=hint, errors=errors)

@@ -1,11 +1,11 @@
 """Tasks, commands and events in the hub's database. Every function here is a job of the store, or part of one."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cloudsync.messages import FlaggedEvent, LostEvent, TaskEvent
+from cloudsync.log import WINDOW_ENTRIES
 from cloudsync.spec import ErrorBody, Outcome
 from cloudsync.task import FINAL, Delivery, Origin, TaskState
 from hub.errors import Refusal, not_found
@@ -14,28 +14,23 @@ from hub.store import Connection, Row
 _FINAL: Final = frozenset(str(state) for state in FINAL)
 
 _STANDING = "SELECT standing, fence, customer_id, incarnation FROM boxes WHERE id = ?"
+# With it: whether older tasks wait, before which a new one is not numbered.
+_PLACE = """
+SELECT b.standing, b.fence, b.customer_id, b.incarnation, b.command_seq, EXISTS (
+    SELECT 1 FROM tasks t WHERE t.box_id = b.id AND t.delivery = 'unsent' AND t.state = 'queued') AS waiting
+FROM boxes b WHERE b.id = ?"""
 _NEXT_SEQ = """
 SELECT max(b.command_seq, coalesce((SELECT max(seq) FROM commands WHERE box_id = b.id), 0)) + 1
 FROM boxes b WHERE b.id = ?"""
 _ADD_COMMAND = "INSERT INTO commands (box_id, seq, type, task_id, made_by) VALUES (?, ?, ?, ?, ?)"
-_ADD_TASK = """
+ADD_TASK = """
 INSERT INTO tasks (id, customer_id, box_id, kind, spec, origin, created_by, state, delivery, incarnation, created_at,
                    deliver_by)
 VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?) RETURNING *"""
-_TASK = "SELECT * FROM tasks WHERE id = ?"
-_ADD_EVENT = """
+TASK = "SELECT * FROM tasks WHERE id = ?"
+ADD_EVENT = """
 INSERT INTO events (customer_id, box_id, incarnation, seq, id, type, task_id, state, at, stored_at, body)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING n"""
-# queued, accepted, running -> any later; a final state that the hub set -> the box's own final state
-_MOVE_TASK = """
-UPDATE tasks SET state = ?, delivery = 'confirmed', delivered_at = coalesce(delivered_at, ?),
-    attempt = max(attempt, ?), accepted_at = coalesce(?, accepted_at), started_at = coalesce(?, started_at),
-    ended_at = coalesce(?, ended_at), synced_at = ?, exit_code = ?, outcome = coalesce(?, outcome), final_by_hub = 0
-WHERE id = ? AND box_id = ? AND (state IN ('queued', 'accepted', 'running') OR (final_by_hub AND ?))
-RETURNING *"""
-_ADVANCE = """
-UPDATE boxes SET event_seq = ?, event_id = ?, command_seq = max(command_seq, ?), last_seen_at = ?
-WHERE id = ? AND fence = ? AND standing = 'active' AND event_seq = ?"""
 _FORGET_COMMANDS = "DELETE FROM commands WHERE box_id = ? AND seq <= ? RETURNING type, task_id"
 _CONFIRM = """
 UPDATE tasks SET delivery = 'confirmed', delivered_at = coalesce(delivered_at, ?)
@@ -97,7 +92,7 @@ class Change:
 
 def submit(connection: Connection, task: NewTask, fence: int | None, *, may_number: bool) -> Submitted:
     """Commit a task and, where this hub holds the box's session and its window has room, its command seq."""
-    box = connection.execute(_STANDING, (task.box_id,)).fetchone()
+    box = connection.execute(_PLACE, (task.box_id,)).fetchone()
     if box is None or (task.customer_id is not None and box["customer_id"] != task.customer_id):
         raise not_found("box", task.box_id, "list them with 'operis boxes' or GET /api/v1/boxes")
     customer_id = box["customer_id"]
@@ -106,11 +101,14 @@ def submit(connection: Connection, task: NewTask, fence: int | None, *, may_numb
     if box["standing"] == "revoked":
         raise Refusal(409, "box_revoked", f"box '{task.box_id}' is revoked", hint="enrol it again under a new token")
     seq = None
-    if may_number and fence is not None and box["fence"] == fence and box["standing"] == "active":
-        seq = connection.execute(_NEXT_SEQ, (task.box_id,)).fetchone()[0]
-        connection.execute(_ADD_COMMAND, (task.box_id, seq, "run", task.id, task.created_by))
+    may_number = may_number and box["fence"] == fence and box["standing"] == "active" and not box["waiting"]
+    if may_number:
+        following = connection.execute(_NEXT_SEQ, (task.box_id,)).fetchone()[0]
+        if following - box["command_seq"] <= WINDOW_ENTRIES:
+            seq = following
+            connection.execute(_ADD_COMMAND, (task.box_id, seq, "run", task.id, task.created_by))
     row = connection.execute(
-        _ADD_TASK,
+        ADD_TASK,
         (
             task.id,
             customer_id,
@@ -148,7 +146,7 @@ def _by_key(connection: Connection, customer_id: str, task: NewTask) -> Row | No
             hint="use a new key for a new task; send the same body to get the same task",
             extra={"task_id": known["task_id"]},
         )
-    row = connection.execute(_TASK, (known["task_id"],)).fetchone()
+    row = connection.execute(TASK, (known["task_id"],)).fetchone()
     if row is None:
         raise Refusal(
             410,
@@ -189,172 +187,24 @@ def acked(connection: Connection, box_id: str, fence: int, seq: int, now: int) -
     if connection.execute(_ACKED, (seq, now, box_id, fence)).rowcount == 0:
         raise FenceLost(box_id)
     change = Change()
-    _confirm(connection, box_id, seq, now, frozenset(), change)
+    confirm(connection, box_id, seq, now, frozenset(), change)
     return change
 
 
-def _confirm(
+def confirm(
     connection: Connection, box_id: str, seq: int, now: int, already: frozenset[str] | set[str], change: Change
 ) -> None:
+    """Note that the box has the commands up to `seq`, but for the tasks `already` moved on."""
     for command in connection.execute(_FORGET_COMMANDS, (box_id, seq)).fetchall():
         if command["type"] == "run" and command["task_id"] not in already:
             change.rows.extend(connection.execute(_CONFIRM, (now, command["task_id"])).fetchall())
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A batch of events of one session, read and ready to store. Unreadable entries are kept as raw JSON text."""
-
-    box_id: str
-    customer_id: str
-    incarnation: str
-    fence: int
-    from_seq: int
-    last_seq: int
-    entries: Sequence[TaskEvent | LostEvent | FlaggedEvent | str]
-    ack: int | None
-    clock_offset_ms: int
-
-
-@dataclass(slots=True)
-class _Moved:
-    """What a frame says of one task, folded: its last state and the times and outcome on the way."""
-
-    event: TaskEvent
-    first_at: int
-    accepted_at: int | None = None
-    started_at: int | None = None
-    ended_at: int | None = None
-    made_here: TaskEvent | None = None
-
-
-def apply(connection: Connection, frame: Frame, now: int) -> Change:
-    """Put a batch of events into the ledger, each once, and move the tasks they are about. `FenceLost` if stale."""
-    last = frame.entries[-1]
-    last_id = f"{frame.box_id}.{frame.incarnation}.{frame.last_seq}" if isinstance(last, str) else last.id
-    advanced = connection.execute(
-        _ADVANCE,
-        (frame.last_seq, last_id, frame.ack or 0, now, frame.box_id, frame.fence, frame.from_seq - 1),
-    )
-    if advanced.rowcount == 0:
-        raise FenceLost(frame.box_id)
-    change = Change()
-    moved: dict[str, _Moved] = {}
-    for seq, entry in enumerate(frame.entries, frame.from_seq):
-        _store_entry(connection, frame, seq, entry, now, change, moved)
-    for task_id, move in moved.items():
-        _move(connection, frame, task_id, move, now, change)
-    if frame.ack is not None:
-        _confirm(connection, frame.box_id, frame.ack, now, moved.keys() | set(), change)
-    return change
-
-
-def _store_entry(
-    connection: Connection,
-    frame: Frame,
-    seq: int,
-    entry: TaskEvent | LostEvent | FlaggedEvent | str,
-    now: int,
-    change: Change,
-    moved: dict[str, _Moved],
-) -> None:
-    task_id = state = body = None
-    at = now
-    if isinstance(entry, str):
-        event_id, kind, body = f"{frame.box_id}.{frame.incarnation}.{seq}", "unknown", entry
-    else:
-        event_id, kind, at = entry.id, entry.type, entry.at_ms + frame.clock_offset_ms
-        if isinstance(entry, TaskEvent):
-            task_id, state = entry.task_id, str(entry.state)
-        else:
-            body = entry.model_dump_json()
-    values = (frame.customer_id, frame.box_id, frame.incarnation, seq, event_id, kind, task_id, state, at, now, body)
-    added = connection.execute(_ADD_EVENT, values).fetchone()
-    if added is None:  # the id is here already: a re-based log brings events again
-        return
-    change.entries.append(ledger_entry(added["n"], *values))
-    if isinstance(entry, TaskEvent):
-        _fold(moved, entry, at)
-
-
-def _fold(moved: dict[str, _Moved], event: TaskEvent, at: int) -> None:
-    move = moved.get(event.task_id)
-    if move is None:
-        move = moved[event.task_id] = _Moved(event, at)
-    move.event = event
-    if event.made_here is not None:
-        move.made_here = event
-    match event.state:
-        case TaskState.ACCEPTED:
-            move.accepted_at = at
-        case TaskState.RUNNING:
-            move.started_at = at
-        case _:
-            move.ended_at = at
-
-
-def _move(connection: Connection, frame: Frame, task_id: str, move: _Moved, now: int, change: Change) -> None:
-    event = move.event
-    outcome = event.outcome
-    offset = frame.clock_offset_ms
-    if outcome is not None:
-        move.accepted_at = _corrected(outcome.accepted_at_ms, offset, move.accepted_at)
-        move.started_at = _corrected(outcome.started_at_ms, offset, move.started_at)
-        move.ended_at = _corrected(outcome.ended_at_ms, offset, move.ended_at)
-    is_final = event.state in FINAL
-    known_at = [at for at in (move.first_at, move.accepted_at, move.started_at, now) if at is not None]
-    values = (
-        str(event.state),
-        min(known_at),  # delivered: the earliest sign of life on the box
-        event.attempt,
-        move.accepted_at or (move.started_at if event.attempt == 1 else None),
-        move.started_at,
-        move.ended_at,
-        now,
-        None if outcome is None else outcome.exit_code,
-        None if outcome is None else outcome.model_dump_json(exclude_none=True, exclude_defaults=True),
-        task_id,
-        frame.box_id,
-        is_final,
-    )
-    rows = connection.execute(_MOVE_TASK, values).fetchall()
-    if not rows and connection.execute(_TASK, (task_id,)).fetchone() is None:
-        _adopt(connection, frame, task_id, move.made_here, event)
-        rows = connection.execute(_MOVE_TASK, values).fetchall()
-    change.rows.extend(rows)
-
-
-def _corrected(at: int | None, offset: int, otherwise: int | None) -> int | None:
-    return otherwise if at is None else at + offset
-
-
-def _adopt(connection: Connection, frame: Frame, task_id: str, made: TaskEvent | None, event: TaskEvent) -> None:
-    """Enter a task that the hub has never heard of: made on the box, or by this hub before it was restored."""
-    about = None if made is None else made.made_here
-    spec = {} if about is None else about.spec
-    connection.execute(
-        _ADD_TASK,
-        (
-            task_id,
-            frame.customer_id,
-            frame.box_id,
-            str(spec.get("kind", "bash.exec")),
-            json.dumps(spec, separators=(",", ":"), ensure_ascii=False),
-            str(Origin.HUB if about is None else about.origin),
-            "" if about is None else about.created_by,
-            str(Delivery.CONFIRMED),
-            frame.incarnation,
-            event.at_ms + frame.clock_offset_ms if about is None else about.created_at_ms + frame.clock_offset_ms,
-            None,
-        ),
-    )
 
 
 def cancel(
     connection: Connection, task_id: str, customer_id: str | None, by: str, now: int, new_id: Callable[[], str]
 ) -> tuple[Row, int | None, Change]:
     """Cancel a task: at once where it never left the hub, by a command where it did; a finished one stays as it is."""
-    row = connection.execute(_TASK, (task_id,)).fetchone()
+    row = connection.execute(TASK, (task_id,)).fetchone()
     if row is None or (customer_id is not None and row["customer_id"] != customer_id):
         raise not_found("task", task_id, "list them with 'operis tasks' or GET /api/v1/tasks")
     change = Change()
@@ -419,7 +269,7 @@ def _end(
     outcome = Outcome(error=error).model_dump_json(exclude_none=True, exclude_defaults=True)
     ended = connection.execute(_END_BY_HUB, (str(state), now, now, outcome, row["id"])).fetchone()
     values = (row["customer_id"], row["box_id"], "", 0, event_id, "task", row["id"], str(state), now, now, None)
-    added = connection.execute(_ADD_EVENT, values).fetchone()
+    added = connection.execute(ADD_EVENT, values).fetchone()
     change.rows.append(ended)
     change.entries.append(ledger_entry(added["n"], *values))
     return ended
@@ -462,7 +312,7 @@ def note(
     """Enter something that the hub itself noticed about a box, such as a quarantine."""
     text = json.dumps(body, separators=(",", ":"))
     values = (customer_id, box_id, "", 0, event_id, kind, None, None, now, now, text)
-    added = connection.execute(_ADD_EVENT, values).fetchone()
+    added = connection.execute(ADD_EVENT, values).fetchone()
     return ledger_entry(added["n"], *values)
 
 

@@ -5,6 +5,7 @@ Best effort: what is dropped on the way is announced as a gap. The ledgered outc
 
 import asyncio
 import base64
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from cloudsync.spec import Outcome
 STREAMS: Final[tuple[Stream, ...]] = ("stdout", "stderr")
 # What a late watcher can still get from memory, a stream.
 KEEP_BYTES: Final = 1024 * 1024
-# A watcher this far behind loses pieces (announced), not the hub its memory.
-WATCHER_PIECES: Final = 256
+# A watcher this far behind loses pieces (announced), not the hub its memory; twice what a late one gets at once.
+WATCHER_BYTES: Final = 4 * KEEP_BYTES * len(STREAMS)
+WATCHER_PIECES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +54,37 @@ class Watcher:
     """One who watches a task. Iterate `pieces`; each stream comes in order, holes are announced."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[Piece | None] = asyncio.Queue(WATCHER_PIECES)
+        self._pieces: deque[Piece] = deque()
+        self._bytes = 0
+        self._wake = asyncio.Event()
         self.seen: dict[Stream, int] = {"stdout": 0, "stderr": 0}
         self.ended = False
 
     def put(self, piece: Piece) -> None:
         """Hand on a piece, or lose it where the watcher is too slow: the next one will show the hole."""
-        if not self._queue.full():
-            self._queue.put_nowait(piece)
+        size = 0 if piece.data is None else len(piece.data)
+        if self._bytes + size <= WATCHER_BYTES and len(self._pieces) < WATCHER_PIECES:
+            self._bytes += size
+            self._pieces.append(piece)
+            self._wake.set()
 
     def end(self) -> None:
         """The task has ended."""
         self.ended = True
-        if not self._queue.full():
-            self._queue.put_nowait(None)
+        self._wake.set()
 
     async def next(self) -> list[Piece]:
         """The next pieces, cut and completed so that offsets never overlap or skip silently; empty at the end."""
         while True:
-            if self.ended and self._queue.empty():
+            while self._pieces:
+                piece = self._pieces.popleft()
+                self._bytes -= 0 if piece.data is None else len(piece.data)
+                if pieces := self.fit(piece):
+                    return pieces
+            if self.ended:
                 return []
-            piece = await self._queue.get()
-            if piece is None:
-                continue
-            if pieces := self.fit(piece):
-                return pieces
+            self._wake.clear()
+            await self._wake.wait()
 
     def fit(self, piece: Piece) -> list[Piece]:
         """Cut off what was seen, announce what is missing before it, and count it as seen."""
@@ -158,9 +166,9 @@ class Live:
                 self._box_of.pop(task_id, None)
                 unfollow()
 
-    def chunk(self, message: OutputChunk) -> None:
-        """A piece came from the box."""
-        if message.task_id not in self._watchers:
+    def chunk(self, box_id: str, message: OutputChunk) -> None:
+        """A piece came from a box; one about another box's task is dropped."""
+        if self._box_of.get(message.task_id) != box_id:
             return
         try:
             data = base64.b64decode(message.data_b64, validate=True)
@@ -171,8 +179,10 @@ class Live:
         for watcher in self._watchers[message.task_id]:
             watcher.put(piece)
 
-    def gap(self, message: OutputGap) -> None:
-        """The box dropped a piece."""
+    def gap(self, box_id: str, message: OutputGap) -> None:
+        """A box dropped a piece."""
+        if self._box_of.get(message.task_id) != box_id:
+            return
         for watcher in self._watchers.get(message.task_id, ()):
             watcher.put(Piece(message.stream, message.from_offset, message.to_offset, None))
 

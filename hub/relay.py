@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 HELLO_TIMEOUT_S: Final = 20.0
 DEAD_AFTER_MS: Final = 45_000
+CLOSE_POLICY: Final = 1008
 SWEEP_S: Final = 5.0
 BACKLOG: Final = 4096
 # The socket's buffer: small, so that a slow box is noticed early and 10,000 of them cost little.
@@ -59,12 +61,19 @@ class Relay:
         self._auth = auth
         self._hub_name = hub_name
         self._server: Server | None = None
-        self._access: dict[ServerConnection, Access] = {}
-        self._admitting: dict[str, asyncio.Lock] = {}
+        # By connection, from its upgrade on; one whose handshake fails is forgotten with it.
+        self._access: WeakKeyDictionary[ServerConnection, Access] = WeakKeyDictionary()
+        self._consoles: dict[ServerConnection, Access] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._admitting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._draining = False
         self.handshakes = 0
         self.denied = 0
-        self.consoles = 0
+
+    @property
+    def consoles(self) -> int:
+        """How many consoles are open."""
+        return len(self._consoles)
 
     async def start(self, listening: socket.socket) -> None:
         """Begin to accept on a socket that is bound."""
@@ -108,21 +117,27 @@ class Relay:
                     session.abandon()
 
     def rights_changed(self) -> None:
-        """Cut off boxes that may no longer be here."""
+        """Cut off boxes and consoles that may no longer be here."""
         for box_id, session in list(self._dispatch.sessions.items()):
             rows = self._dispatch.store.read_now("SELECT standing, why FROM boxes WHERE id = ?", (box_id,))
             if isinstance(session, Session) and (not rows or rows[0]["standing"] == "revoked"):
                 session.deny(_revoked())
+        for connection, access in self._consoles.items():
+            if not self._auth.holds(access.principal):
+                closing = asyncio.create_task(connection.close(CLOSE_POLICY, "the API key was revoked"))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
 
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        parts = urlsplit(request.path)
-        if parts.path != "/relay":
-            return _problem(not_found("path", parts.path, "boxes and consoles connect to /relay"))
+        path, _, query_string = request.path.partition("?")
+        if path != "/relay":
+            hint = "this is the relay, where boxes and consoles connect to /relay; the API is on the hub's web port"
+            return _problem(not_found("path", path[:80], hint))
         if self._draining:
             return _problem(Refusal(503, "draining", "the hub is going down", hint="come again in a few seconds"))
         if _offers_cloudsync(request.headers):
             return None
-        query = parse_qs(parts.query)
+        query = parse_qs(query_string)
         try:
             key = query.get("apiKey", [None])[0] or bearer(request.headers.get("Authorization"))
             principal = self._auth.principal(key)
@@ -141,28 +156,33 @@ class Relay:
     async def _handle(self, connection: ServerConnection) -> None:
         access = self._access.pop(connection, None)
         if access is not None:
-            self.consoles += 1
+            self._consoles[connection] = access
             try:
                 await Console(self._dispatch, connection, access).run()
             finally:
-                self.consoles -= 1
+                del self._consoles[connection]
             return
         channel = Channel[FromBox](connection, messages.decode_from_box)
-        with suppress(ChannelClosed, ConnectionClosed):
-            try:
-                await self._serve_box(channel)
-            except ProtocolViolation as violation:
-                log.info("connection broke the protocol, closed: %s", violation)
-                await channel.close(CLOSE_VIOLATION, str(violation))
-            except FrameTooLarge as error:
-                log.error("frame too large to send, closed: %s", error)
-                await channel.close(CLOSE_VIOLATION, str(error))
-            except StoreUnavailable as error:
-                log.error("handshake not stored, closed: %s", error)
-                await channel.close(CLOSE_STORE, "the hub cannot store this now; come again")
-            except TimeoutError:
-                await channel.close(CLOSE_VIOLATION, f"no hello within {HELLO_TIMEOUT_S:.0f} s")
-        await channel.finish()
+        try:
+            with suppress(ChannelClosed, ConnectionClosed):
+                await self._serve_or_close(channel)
+        finally:
+            await channel.finish()
+
+    async def _serve_or_close(self, channel: Channel[FromBox]) -> None:
+        try:
+            await self._serve_box(channel)
+        except ProtocolViolation as violation:
+            log.info("connection broke the protocol, closed: %.200r", str(violation))
+            await channel.close(CLOSE_VIOLATION, str(violation))
+        except FrameTooLarge as error:
+            log.error("frame too large to send, closed: %s", error)
+            await channel.close(CLOSE_VIOLATION, str(error))
+        except StoreUnavailable as error:
+            log.error("handshake not stored, closed: %s", error)
+            await channel.close(CLOSE_STORE, "the hub cannot store this now; come again")
+        except TimeoutError:
+            await channel.close(CLOSE_VIOLATION, f"no hello within {HELLO_TIMEOUT_S:.0f} s")
 
     async def _serve_box(self, channel: Channel[FromBox]) -> None:
         handshake = hub_session()
@@ -175,13 +195,11 @@ class Relay:
         if not isinstance(hello, Hello):
             raise ProtocolViolation(f"'{hello.type}' before the handshake")
         offset = clock_offset_ms(asked_at, hello.now_ms, now_ms())
-        lock = self._admitting.setdefault(hello.box_id, asyncio.Lock())
-        try:
-            async with lock:
-                session = await self._shake_hands(channel, handshake, hello, nonce, offset)
-        finally:
-            if not lock.locked() and self._admitting.get(hello.box_id) is lock:
-                del self._admitting[hello.box_id]
+        lock = self._admitting.get(hello.box_id)
+        if lock is None:
+            lock = self._admitting[hello.box_id] = asyncio.Lock()
+        async with lock:
+            session = await self._shake_hands(channel, handshake, hello, nonce, offset)
         if session is None:
             await channel.close(CLOSE_VIOLATION, "no session")
             return
@@ -299,7 +317,7 @@ class Relay:
                 await session.receive(message)
         finally:
             handshake.done(CUT)
-            session.end(CLOSE_GOING_AWAY, "")
+            session.cut()
             if self._dispatch.sessions.get(session.box_id) is session:
                 del self._dispatch.sessions[session.box_id]
                 session.write_seen()

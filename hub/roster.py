@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import pydantic_core
+
 from cloudsync.fence import Known, Ruling, Standing, Verdict, copy_id, judge
 from cloudsync.messages import Hello
 from hub import ledger, tenancy
@@ -43,6 +45,11 @@ def enrol(connection: Connection, application: Application, now: int) -> tuple[R
             raise Refusal(403, "box_revoked", f"box '{known['id']}' is revoked", hint="use a new --data folder")
         return known, False
     tenancy.check_token(token, now)
+    if known is not None:
+        hint = "a box belongs to one customer; use a token of that one, or a new --data folder"
+        raise Refusal(409, "key_enrolled", "another customer has a box with this key", hint=hint)
+    if token["box_id"] is None:
+        tenancy.check_plan(connection, token["customer_id"])
     tenancy.use_token(connection, token["id"])
     if token["box_id"] is not None:
         row = connection.execute(
@@ -50,7 +57,6 @@ def enrol(connection: Connection, application: Application, now: int) -> tuple[R
             (application.public_key, application.hwid, token["box_id"]),
         ).fetchone()
         return row, True
-    tenancy.check_plan(connection, token["customer_id"])
     row = connection.execute(
         """INSERT INTO boxes (id, customer_id, name, public_key, hwid, enrolled_at, inventory)
         VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING *""",
@@ -243,4 +249,4 @@ def _note(
 
 
 def _json(value: dict[str, Any] | None) -> str | None:
-    return None if value is None else json.dumps(value, separators=(",", ":"))
+    return None if value is None else pydantic_core.to_json(value, inf_nan_mode="null").decode()

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import resource
@@ -36,6 +37,8 @@ DATABASE: Final = "hub.db"
 SWITCH_S: Final = 0.0005
 # Long answers (follow, events) are cut when the hub goes down; their clients resume.
 SHUTDOWN_S: Final = 2
+# A whole fleet may come back at once.
+BACKLOG: Final = 2048
 
 
 def prepare_folder(data: Path) -> None:
@@ -79,6 +82,8 @@ def listen(flag: str, address: str) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listening.bind(where)
+        # From here on the kernel takes connections: whoever reads that the hub is ready may connect.
+        listening.listen(BACKLOG)
     except OSError as error:
         hint = f"another program may hold it ('ss -ltnp' shows which); choose another with --{flag} HOST:PORT"
         raise StartError(f"--{flag} {address} cannot be listened on: {error.strerror}", hint) from error
@@ -135,7 +140,7 @@ async def _serve(data: Path, hub_name: str, relay_socket: socket.socket, web_soc
             loop="none",
             ws="none",
             timeout_graceful_shutdown=SHUTDOWN_S,
-            backlog=2048,
+            backlog=BACKLOG,
         )
     )
 
@@ -146,6 +151,8 @@ async def _serve(data: Path, hub_name: str, relay_socket: socket.socket, web_soc
     await relay.start(relay_socket)
     serving = asyncio.create_task(web.serve(sockets=[web_socket]))
     background = [asyncio.create_task(dispatch.sweep(watch_rights)), asyncio.create_task(relay.sweep())]
+    # What is alive now stays: the collector need not look through it again and again.
+    gc.freeze()
     _say_ready(data, relay_socket, web_socket)
     stopped = asyncio.create_task(_wait_for(stopping))
     done, _ = await asyncio.wait([stopped, serving, *background], return_when=asyncio.FIRST_COMPLETED)

@@ -9,6 +9,7 @@ import json
 import logging
 from typing import Any, Final
 
+import pydantic_core
 from pydantic import ValidationError
 
 from cloudsync import messages
@@ -31,10 +32,11 @@ from cloudsync.messages import (
     Unfollow,
 )
 from cloudsync.transport import CLOSE_GOING_AWAY, CLOSE_VIOLATION, Channel
-from hub import ledger, roster
+from hub import intake, ledger, roster
 from hub.dispatch import Dispatch, new_id, now_ms
 from hub.errors import HubError
-from hub.ledger import Change, FenceLost, Frame
+from hub.intake import Frame
+from hub.ledger import Change, FenceLost
 from hub.store import Row
 
 log = logging.getLogger(__name__)
@@ -93,7 +95,7 @@ class Session:
             self.follow(task_id, self._dispatch.live.offsets(task_id))
 
     def has_room(self) -> bool:
-        """Whether a new task may be numbered at once, with none waiting before it."""
+        """Whether a new task may be numbered at once; the commit has the last word."""
         return not self._backlog and self._room() > 0
 
     def _room(self) -> int:
@@ -132,6 +134,10 @@ class Session:
         """Close the session."""
         self._ended = True
         self._channel.close_soon(code, reason)
+
+    def cut(self) -> None:
+        """The connection is gone, or its end is being said already."""
+        self._ended = True
 
     def bye(self, bye: Bye) -> None:
         """Tell the box that the hub goes away, and close."""
@@ -189,7 +195,7 @@ class Session:
                 self._loading = False
             for row in rows:
                 self._bodies[row["seq"]] = _command_entry(row)
-            if not rows:
+            if not rows or rows[0]["seq"] != first:
                 self.end(CLOSE_SUPERSEDED, "the command log moved on")
             self._pump()
 
@@ -230,9 +236,9 @@ class Session:
             case Ack():
                 self._store_ack(message.seq)
             case OutputChunk():
-                self._dispatch.live.chunk(message)
+                self._dispatch.live.chunk(self.box_id, message)
             case OutputGap():
-                self._dispatch.live.gap(message)
+                self._dispatch.live.gap(self.box_id, message)
             case Pulse():
                 self._beat(message)
             case _:
@@ -243,8 +249,9 @@ class Session:
         if not entries:
             raise ProtocolViolation("events: an empty batch")
         count = len(entries)
-        if count == 1 and isinstance(entries[0], LostEvent):
-            count = entries[0].to_seq - message.from_seq + 1
+        # The one entry that stands for a range; one that does not fit its place stands for itself alone.
+        if count == 1 and isinstance(lost := entries[0], LostEvent) and lost.to_seq >= message.from_seq:
+            count = lost.to_seq - message.from_seq + 1
         offer = self._receiver.offer(message.from_seq, count)
         if offer.apply_from is None:
             self._ack_soon()
@@ -265,7 +272,7 @@ class Session:
             clock_offset_ms=self._clock_offset_ms,
         )
         self._storing += 1
-        self._dispatch.store.write(lambda c: ledger.apply(c, frame, now_ms())).add_done_callback(
+        self._dispatch.store.write(lambda c: intake.apply(c, frame, now_ms())).add_done_callback(
             lambda done: self._events_stored(frame, done)
         )
         while self._storing >= STORING_FRAMES and not self._ended:
@@ -355,7 +362,7 @@ def _read_event(entry: Any) -> TaskEvent | LostEvent | FlaggedEvent | str:
     try:
         return EVENT.validate_python(entry)
     except ValidationError:
-        return json.dumps(entry, separators=(",", ":"))
+        return pydantic_core.to_json(entry, inf_nan_mode="null").decode()
 
 
 def _size_bytes(text: str) -> int:

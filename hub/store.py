@@ -3,12 +3,13 @@
 Theory of operation. A job is a function on the connection. All jobs that wait are run in one transaction and made
 durable by one fsync; then their callers are told, all at once. The statements run in the event loop's own thread: they
 are short, and two threads would fight over the interpreter's lock at every one of them (measured: a third more CPU a
-task). Only COMMIT, which waits for the disk, runs in a thread of its own; jobs gather meanwhile.
+task). COMMIT, which waits for the disk, runs in a thread of its own; jobs gather meanwhile. A lone job on a disk that
+is usually quicker than the way to the thread and back is committed in place.
 
-A job that refuses (`Refusal`) does so before it wrote anything. If a job fails in another way, the whole batch is
-rolled back and each job is run again alone, so that one caller's failure is only its own. A commit that fails tells
-every caller of the batch; a failed fsync ends the process, since only a fresh start reads back what is durable (the
-page cache may lie after it).
+A job that fails before it wrote anything, such as one that refuses (`Refusal`), fails alone. If it wrote, the whole
+batch is rolled back and each job is run again alone, so that one caller's failure is only its own and half of a job
+is never kept. A commit that fails tells every caller of the batch; a failed fsync ends the process, since only a fresh
+start reads back what is durable (the page cache may lie after it).
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,7 @@ from typing import Any, Final, TypeVar
 
 import pysqlite3.dbapi2 as sqlite3
 
-from hub.errors import Refusal, StartError, StoreUnavailable
+from hub.errors import StartError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ BUSY_TIMEOUT_MS: Final = 10_000
 # the event loop only this long, then it turns to other things and comes back.
 LOOP_BUSY_MS: Final = 2
 LOCK_RETRY_S: Final = 0.02
+# A thread and back costs about 0.1 ms; a loop that stands still for so long delays nobody.
+QUICK_S: Final = 0.0008
 
 
 def check_sqlite_version() -> None:
@@ -60,11 +64,24 @@ def connect(path: Path, *, read_only: bool = False) -> Connection:
     connection.row_factory = sqlite3.Row
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     if not read_only:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _switch_to_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA cache_size=-16000")
     return connection
+
+
+def _switch_to_wal(connection: Connection) -> None:
+    """Make it a WAL database. For a new one that needs the whole lock, and SQLite does not wait for that by itself."""
+    give_up_at = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up_at:
+                raise
+        time.sleep(LOCK_RETRY_S)
 
 
 def open_database(path: Path) -> Connection:
@@ -74,6 +91,9 @@ def open_database(path: Path) -> Connection:
     try:
         connection = connect(path)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        hint = "look whether this user may write there and whether the disk is full or failing"
+        raise StartError(f"{path} cannot be opened: {error}", hint) from error
     except sqlite3.DatabaseError as error:
         raise StartError(f"{path} is not a usable database: {error}", "restore it from a backup") from error
     if version > SCHEMA_VERSION:
@@ -82,8 +102,7 @@ def open_database(path: Path) -> Connection:
             "run the newer Operis that made it, or another --data folder",
         )
     if version == 0:
-        schema = (Path(__file__).parent / "schema.sql").read_text()
-        connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        _create(connection, path)
     if is_new:
         path.chmod(0o600)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -94,16 +113,36 @@ def open_database(path: Path) -> Connection:
     return connection
 
 
-def transact(connection: Connection, job: Job[T]) -> T:
-    """Run one job in its own durable transaction, for programs without a writer thread."""
-    connection.execute("BEGIN IMMEDIATE")
+def _create(connection: Connection, path: Path) -> None:
+    schema = (Path(__file__).parent / "schema.sql").read_text()
     try:
+        connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+    except sqlite3.OperationalError as error:
+        _roll_back(connection)
+        # A command beside the first `serve` may have made it while this one waited for the lock.
+        if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+            hint = "free disk space, or name another --data folder"
+            raise StartError(f"{path} cannot be made a hub's database: {error}", hint) from error
+
+
+def transact(connection: Connection, job: Job[T]) -> T:
+    """Run one job in a durable transaction of its own, without an event loop; `StoreUnavailable` if that fails."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
         result = job(connection)
-    except BaseException:
-        connection.execute("ROLLBACK")
+        connection.execute("COMMIT")
+    except BaseException as error:
+        _roll_back(connection)
+        if isinstance(error, sqlite3.OperationalError):
+            raise _translate(error) from error
         raise
-    connection.execute("COMMIT")
     return result
+
+
+def _roll_back(connection: Connection) -> None:
+    """End the transaction, unless SQLite did so itself (its page on transactions, "Response To Errors")."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 class Store:
@@ -117,6 +156,7 @@ class Store:
         self._waiting: list[_Item] = []
         self._alone: deque[_Item] = deque()
         self._is_busy = False
+        self._usual_s = QUICK_S
         self._commits: queue.SimpleQueue[list[_Result] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._commit_batches, name="commit", daemon=True)
         self._idle = asyncio.Event()
@@ -173,7 +213,7 @@ class Store:
             batch, self._waiting = self._waiting[:BATCH_JOBS], self._waiting[BATCH_JOBS:]
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             if "locked" in str(error):  # an admin command holds the lock
                 self._waiting[:0] = batch
                 self._loop.call_later(LOCK_RETRY_S, self._run_batch)
@@ -183,27 +223,35 @@ class Store:
         try:
             results = [_run(self._writer, job, future) for job, future in batch]
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller whose job it was must be told
-            self._writer.execute("ROLLBACK")
             _exit_after_failed_write(error)
+            _roll_back(self._writer)
             if len(batch) == 1:
                 self._done([(batch[0][1], None, _translate(error))])
             else:
                 self._alone.extend(batch)
                 self._run_batch()
             return
-        self._commits.put(results)
+        if len(results) == 1 and self._usual_s < QUICK_S:
+            self._done(self._commit(results))
+        else:
+            self._commits.put(results)
 
     def _commit_batches(self) -> None:
         """The thread: make batches durable, one after another."""
         while (results := self._commits.get()) is not None:
-            try:
-                self._writer.execute("COMMIT")
-            except sqlite3.Error as error:
-                _exit_after_failed_write(error)
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                results = [(future, None, _translate(error)) for future, _, _ in results]
-            self._loop.call_soon_threadsafe(self._done, results)
+            self._loop.call_soon_threadsafe(self._done, self._commit(results))
+
+    def _commit(self, results: "list[_Result]") -> "list[_Result]":
+        """What to tell the callers once it is durable, or is not."""
+        began = time.perf_counter()
+        try:
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            _exit_after_failed_write(error)
+            _roll_back(self._writer)
+            return [(future, None, _translate(error)) for future, _, _ in results]
+        self._usual_s += (time.perf_counter() - began - self._usual_s) / 8
+        return results
 
     def _done(self, results: "list[_Result]") -> None:
         self.commits += 1
@@ -212,7 +260,6 @@ class Store:
             self._loop.call_soon(self._run_batch)
         else:
             self._is_busy = False
-            self._idle.set()
         for future, value, error in results:
             if future.cancelled():
                 continue
@@ -220,6 +267,8 @@ class Store:
                 future.set_result(value)
             else:
                 future.set_exception(error)
+        # Last, so that what the callers write next is seen by `stop`.
+        self._idle.set()
 
 
 _Item = tuple[Job[Any], "asyncio.Future[Any]"]
@@ -227,10 +276,14 @@ _Result = tuple["asyncio.Future[Any]", Any, Exception | None]
 
 
 def _run(connection: Connection, job: Job[Any], future: "asyncio.Future[Any]") -> _Result:
+    changes = connection.total_changes
     try:
         return future, job(connection), None
-    except Refusal as refusal:
-        return future, None, refusal
+    except Exception as error:
+        wrote = connection.total_changes != changes or not connection.in_transaction
+        if wrote or isinstance(error, sqlite3.OperationalError):
+            raise
+        return future, None, error
 
 
 def _exit_after_failed_write(error: Exception) -> None:
@@ -240,6 +293,6 @@ def _exit_after_failed_write(error: Exception) -> None:
 
 
 def _translate(error: Exception) -> Exception:
-    if isinstance(error, sqlite3.OperationalError):
+    if isinstance(error, sqlite3.OperationalError | sqlite3.InternalError):
         return StoreUnavailable(f"the database could not commit: {error}")
     return error

@@ -43,7 +43,7 @@ class Principal:
 
 def digest(secret: str) -> str:
     """How a key or token is kept and looked up."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
 def touch(connection: Connection) -> None:

@@ -168,7 +168,7 @@ async def list_customers(request: Request) -> Response:
     "/customers",
     status_code=201,
     response_model=CustomerView,
-    responses=responses(400, 403, 409, 422),
+    responses=responses(400, 403, 409, 413, 422),
     openapi_extra=_body(NewCustomer),
 )
 async def add_customer(request: Request) -> Response:
@@ -200,7 +200,7 @@ async def list_keys(request: Request) -> Response:
     "/keys",
     status_code=201,
     response_model=KeyView,
-    responses=responses(400, 403, 404, 409, 422),
+    responses=responses(400, 403, 404, 409, 413, 422),
     openapi_extra=_body(NewKey),
 )
 async def add_key(request: Request) -> Response:
@@ -219,7 +219,7 @@ async def revoke_key(key_id: str, request: Request) -> Response:
     who = principal(request)
     require(who, Role.ADMIN)
     row = await context(request).store.write(lambda c: tenancy.revoke_key(c, key_id, who.customer_id, now_ms()))
-    context(request).auth.rights_changed()
+    context(request).auth.forget()
     return reply(key_view(row))
 
 
@@ -236,7 +236,7 @@ async def list_tokens(request: Request) -> Response:
     "/tokens",
     status_code=201,
     response_model=TokenView,
-    responses=responses(400, 403, 404, 409, 422),
+    responses=responses(400, 403, 404, 409, 413, 422),
     openapi_extra=_body(NewToken),
 )
 async def add_token(request: Request) -> Response:

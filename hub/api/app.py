@@ -1,9 +1,10 @@
 """The web port: the API under /api/v1, health, metrics and the page at /."""
 
+import logging
 import re
 from functools import partial
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,9 +15,14 @@ from hub.errors import Refusal, StoreUnavailable
 from hub.metrics import CONTENT_TYPE, Metrics
 from hub.page import FILES, page_file
 
+log = logging.getLogger(__name__)
+
 _CREATE_TASK: Final = re.compile(r"/api/v1/boxes/([^/]+)/tasks\Z")
 
-DESCRIPTION = """The hub of a fleet of Operis boxes. Every path but /api/v1/enrol wants `Authorization: Bearer KEY`.
+_METHOD: Final[dict[int | str, dict[str, Any]]] = {405: problem.RESPONSES[405]}
+
+DESCRIPTION: Final = """The hub of a fleet of Operis boxes.
+Every path but /api/v1/enrol wants `Authorization: Bearer KEY`.
 Errors are problem documents (RFC 9457) with a `code`, a `detail` and a `hint`."""
 
 
@@ -47,18 +53,46 @@ class Express:
             response = problem.problem(refusal)
         except StoreUnavailable as error:
             response = problem.unavailable(error)
+        except Exception:
+            log.exception("request failed: POST tasks")
+            response = problem.failed()
         await response(scope, receive, send)
+
+
+class _Api(FastAPI):
+    """FastAPI, whose description says what we answer: its own validation errors never leave, ours are problems."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for item in document["paths"].values():
+                for operation in item.values():
+                    _describe_errors(operation["responses"])
+            for name in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(name, None)
+        return super().openapi()
+
+
+def _describe_errors(responses: dict[str, Any]) -> None:
+    for status, response in list(responses.items()):
+        content = response.get("content", {})
+        if problem.MEDIA_TYPE in content:
+            response["content"] = {problem.MEDIA_TYPE: content["application/json"]}
+        elif str(content).endswith("HTTPValidationError'}}}"):
+            del responses[status]
 
 
 def build_api(context: Context, metrics: Metrics) -> FastAPI:
     """The application by FastAPI alone."""
-    app = FastAPI(
+    app = _Api(
         title="Operis hub",
         version=version("operis"),
         description=DESCRIPTION,
         openapi_url="/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         separate_input_output_schemas=False,
     )
     app.state.context = context
@@ -66,12 +100,12 @@ def build_api(context: Context, metrics: Metrics) -> FastAPI:
     for part in (tasks, output, boxes, events, admin, enrol):
         app.include_router(part.router, prefix="/api/v1")
 
-    @app.get("/healthz", tags=["health"], responses={404: {"description": "Draining."}})
+    @app.get("/healthz", tags=["health"], responses={404: {"description": "Draining."}, **_METHOD})
     async def healthz() -> Response:
         """200 while the hub serves, 404 while it drains: a load balancer then sends new boxes elsewhere."""
         return Response("draining\n" if context.draining else "ok\n", 404 if context.draining else 200)
 
-    @app.get("/readyz", tags=["health"], responses={503: {"description": "The database does not answer."}})
+    @app.get("/readyz", tags=["health"], responses={503: problem.RESPONSES[503], **_METHOD})
     async def readyz() -> Response:
         """200 where the database answers and commits."""
         await context.store.write(lambda _: None)
@@ -79,7 +113,7 @@ def build_api(context: Context, metrics: Metrics) -> FastAPI:
             raise Refusal(503, "draining", "the hub is going down", hint="come again in a few seconds")
         return Response("ready\n")
 
-    @app.get("/metrics", tags=["health"])
+    @app.get("/metrics", tags=["health"], responses={**_METHOD})
     async def get_metrics() -> Response:
         """Metrics for Prometheus."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)

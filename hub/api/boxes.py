@@ -165,7 +165,7 @@ async def revoke_box(box_id: str, request: Request) -> Response:
 @router.post(
     "/boxes/{box_id}/release",
     response_model=BoxView,
-    responses=responses(400, 403, 404, 409, 422),
+    responses=responses(400, 403, 404, 409, 413, 422),
     openapi_extra={
         "requestBody": {"required": True, "content": {"application/json": {"schema": Release.model_json_schema()}}}
     },

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, TypeVar
 import pydantic_core
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import ClientDisconnect
 
 from hub.api.problem import unprocessable
 from hub.auth import Auth, bearer
@@ -16,8 +17,14 @@ from hub.tenancy import Principal
 
 # A task's spec fits in one entry of the log (256 KiB); JSON may escape it to a few times its size.
 BODY_LIMIT_BYTES: Final = 2 * 1024 * 1024
+# What is over the limit is read and thrown away up to here: closing on a client that still sends would reset the
+# connection, and with it the answer.
+DISCARD_LIMIT_BYTES: Final = 16 * 1024 * 1024
 LIST_LIMIT: Final = 500
 LIST_DEFAULT: Final = 100
+# How often a long answer looks whether its key is still good, and how often it says that it is alive.
+RIGHTS_S: Final = 2.0
+KEEPALIVE_S: Final = 15.0
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -57,15 +64,20 @@ Who = Annotated[Principal, Depends(principal)]
 async def read_body(request: Request) -> bytes:
     """The body, up to its limit; 413 above."""
     declared = request.headers.get("content-length", "0")
-    size = int(declared) if declared.isdigit() else 0
+    size = 0
     parts: list[bytes] = []
-    if size <= BODY_LIMIT_BYTES:
-        size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > BODY_LIMIT_BYTES:
-                break
-            parts.append(part)
+    if not declared.isdigit() or (len(declared) < 10 and int(declared) <= DISCARD_LIMIT_BYTES):
+        try:
+            async for part in request.stream():
+                size += len(part)
+                if size <= BODY_LIMIT_BYTES:
+                    parts.append(part)
+                elif size > DISCARD_LIMIT_BYTES:
+                    break
+        except ClientDisconnect as error:  # nobody is there to read the answer
+            raise Refusal(400, "cut_off", "the request ended before its body did", hint="send it again") from error
+    else:
+        size = DISCARD_LIMIT_BYTES
     if size > BODY_LIMIT_BYTES:
         raise Refusal(
             413, "too_large", f"the body is larger than {BODY_LIMIT_BYTES} bytes", hint="send less in one request"
@@ -92,7 +104,12 @@ def refused_body(error: ValidationError) -> Refusal:
 
 def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON response."""
-    return Response(pydantic_core.to_json(value), status, headers, "application/json")
+    return Response(encode(value), status, headers, "application/json")
+
+
+def encode(value: Any) -> bytes:
+    """JSON; a number that JSON cannot write, which a box may have sent, is null."""
+    return pydantic_core.to_json(value, inf_nan_mode="null")
 
 
 def number(request: Request, name: str, default: int, low: int, high: int) -> int:
@@ -100,7 +117,7 @@ def number(request: Request, name: str, default: int, low: int, high: int) -> in
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or not low <= int(text[:12]) <= high:
+    if not text.isascii() or not text.isdigit() or len(text) > 12 or not low <= int(text) <= high:
         raise invalid(
             f"query: {name} is '{text[:40]}'",
             [{"field": name, "message": "not allowed", "allowed": f"{low} to {high}"}],

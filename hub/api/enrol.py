@@ -45,7 +45,7 @@ class Enrolled(BaseModel):
     response_model=Enrolled,
     responses={
         200: {"model": Enrolled, "description": "This key is enrolled already."},
-        **responses(400, 403, 413, 422),
+        **responses(400, 403, 409, 413, 422),
     },
     openapi_extra={
         "requestBody": {"required": True, "content": {"application/json": {"schema": Enrolment.model_json_schema()}}}

@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, Final
 
-import pydantic_core
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from hub import views
-from hub.api.context import Context, context, known_query, number, principal
+from hub.api.context import KEEPALIVE_S, RIGHTS_S, Context, context, encode, known_query, number, principal
 from hub.api.problem import responses
 from hub.api.tasks import parameter
 from hub.errors import invalid
@@ -19,7 +18,6 @@ from hub.tenancy import Principal
 
 router = APIRouter(tags=["events"])
 
-KEEPALIVE_S: Final = 15.0
 PAGE_ENTRIES: Final = 500
 _NEWEST = "SELECT coalesce(max(n), 0) AS n FROM events"
 _AFTER = "SELECT * FROM events WHERE n > ? AND (?2 IS NULL OR customer_id = ?2) ORDER BY n LIMIT ?3"
@@ -81,12 +79,16 @@ async def _stream(hub: Context, who: Principal, after: int | None, wanted: dict[
                     yield _event(views.event(row))
             if len(rows) < PAGE_ENTRIES:
                 break
-        while not subscriber.behind:
+        quiet_s = 0.0
+        while not subscriber.behind and hub.auth.holds(who):
             try:
-                async with asyncio.timeout(KEEPALIVE_S):
+                async with asyncio.timeout(RIGHTS_S):
                     await subscriber.wake.wait()
             except TimeoutError:
-                yield b": alive\n\n"
+                quiet_s += RIGHTS_S
+                if quiet_s >= KEEPALIVE_S:
+                    quiet_s = 0.0
+                    yield b": alive\n\n"
                 continue
             subscriber.wake.clear()
             while subscriber.entries:
@@ -106,5 +108,4 @@ def _matches(entry: Any, wanted: dict[str, str]) -> bool:
 
 
 def _event(shown: dict[str, Any]) -> bytes:
-    data = pydantic_core.to_json(shown)
-    return f"id: {shown['n']}\nevent: {shown['type']}\ndata: ".encode() + data + b"\n\n"
+    return f"id: {shown['n']}\nevent: {shown['type']}\ndata: ".encode() + encode(shown) + b"\n\n"

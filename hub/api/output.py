@@ -6,28 +6,29 @@ import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
-import pydantic_core
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from cloudsync.messages import Stream
 from cloudsync.task import FINAL
 from hub import views
-from hub.api.context import Context, choice, context, known_query, principal
-from hub.api.problem import responses
+from hub.api.context import KEEPALIVE_S, RIGHTS_S, Context, choice, context, encode, known_query, number, principal
+from hub.api.problem import problem, responses
 from hub.api.tasks import own_task, parameter
 from hub.errors import Refusal
 from hub.live import STREAMS, Piece, Watcher
 from hub.store import Row
+from hub.tenancy import Principal
 
 router = APIRouter(tags=["tasks"])
 
-KEEPALIVE_S: Final = 15.0
 # How long a plain GET of a running task's output waits for the box to send what it has.
 FETCH_S: Final = 2.0
 QUIET_S: Final = 0.25
+# Beyond any output; its number of digits is what a query may hold.
+OFFSET_LIMIT: Final = 999_999_999_999
 _FINAL: Final = frozenset(str(state) for state in FINAL)
-_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)\Z")
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
 
 
 @router.get(
@@ -45,6 +46,14 @@ _RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)\Z")
         "parameters": [
             parameter("stream", {"type": "string", "enum": list(STREAMS), "default": "stdout"}, "Which stream."),
             parameter("follow", {"type": "string", "enum": ["0", "1"]}, "1: both streams live, as events."),
+            *(
+                parameter(
+                    f"from_{name}",
+                    {"type": "integer", "minimum": 0, "maximum": OFFSET_LIMIT, "default": 0},
+                    f"With follow=1: {name} from this byte on, for a client that comes again and has the rest.",
+                )
+                for name in STREAMS
+            ),
             parameter("Range", {"type": "string"}, "`bytes=FROM-TO`", "header"),
         ]
     },
@@ -52,17 +61,20 @@ _RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)\Z")
 async def get_output(task_id: str, request: Request) -> Response:
     """A task's output. Of a finished task the bytes that are kept; of a running one what its box sends just now."""
     hub = context(request)
-    row = own_task(hub, task_id, principal(request))
-    known_query(request, "stream", "follow")
+    who = principal(request)
+    row = own_task(hub, task_id, who)
+    known_query(request, "stream", "follow", "from_stdout", "from_stderr")
     stream: Stream = "stderr" if choice(request, "stream", STREAMS) == "stderr" else "stdout"
     if choice(request, "follow", ("0", "1")) == "1":
+        seen = {name: number(request, f"from_{name}", 0, 0, OFFSET_LIMIT) for name in STREAMS}
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(_follow(hub, row), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(_follow(hub, who, row, seen), media_type="text/event-stream", headers=headers)
     if row["state"] in _FINAL:
         outcome = views.outcome_of(row)
         output = outcome.stdout if stream == "stdout" else outcome.stderr
         return _bytes(request, output.data(), cut=bool(output.cut_bytes))
-    return _bytes(request, await _fetch(hub, row, stream), cut=False)
+    data, cut = await _fetch(hub, row, stream)
+    return _bytes(request, data, cut=cut)
 
 
 def _bytes(request: Request, data: bytes, *, cut: bool) -> Response:
@@ -77,7 +89,10 @@ def _bytes(request: Request, data: bytes, *, cut: bool) -> Response:
     else:
         start, stop = max(0, len(data) - int(last)), len(data)
     if start >= len(data) or start >= stop:
-        raise Refusal(416, "range", f"the output has {len(data)} bytes, not {wanted}", hint="ask for a range within it")
+        hint = "ask for a range within it"
+        answer = problem(Refusal(416, "range", f"the output has {len(data)} bytes, not {wanted}", hint=hint))
+        answer.headers["content-range"] = f"bytes */{len(data)}"
+        return answer
     headers["content-range"] = f"bytes {start}-{stop - 1}/{len(data)}"
     return Response(data[start:stop], 206, headers, "application/octet-stream")
 
@@ -96,9 +111,10 @@ def _watch(hub: Context, row: Row) -> Any:
     return hub.dispatch.live.watch(task_id, box_id, follow, unfollow)
 
 
-async def _fetch(hub: Context, row: Row, stream: Stream) -> bytes:
-    """What the box has of a running task's output, as far as it comes quickly."""
+async def _fetch(hub: Context, row: Row, stream: Stream) -> tuple[bytes, bool]:
+    """What the box has of a running task's output, as far as it comes quickly, and whether bytes are left out."""
     data = bytearray()
+    cut = False
     async with _watch(hub, row) as watcher:
         wait_s = FETCH_S
         while True:
@@ -106,26 +122,35 @@ async def _fetch(hub: Context, row: Row, stream: Stream) -> bytes:
                 async with asyncio.timeout(wait_s):
                     pieces = await watcher.next()
             except TimeoutError:
-                return bytes(data)
+                return bytes(data), cut
             if not pieces:
                 final = hub.dispatch.task(row["id"], None)
                 outcome = views.outcome_of(row if final is None else final)
-                return (outcome.stdout if stream == "stdout" else outcome.stderr).data()
+                output = outcome.stdout if stream == "stdout" else outcome.stderr
+                return output.data(), bool(output.cut_bytes)
             wait_s = QUIET_S
             for piece in pieces:
-                if piece.stream == stream and piece.data is not None:
-                    data += piece.data
+                if piece.stream == stream:
+                    cut = cut or piece.data is None
+                    data += piece.data or b""
 
 
-async def _follow(hub: Context, row: Row) -> AsyncIterator[bytes]:
+async def _follow(hub: Context, who: Principal, row: Row, seen: dict[Stream, int]) -> AsyncIterator[bytes]:
     async with _watch(hub, row) as watcher:
+        watcher.seen.update(seen)
         final = hub.dispatch.task(row["id"], None) or row
+        quiet_s = 0.0
         while final["state"] not in _FINAL:
+            if not hub.auth.holds(who):
+                return
             try:
-                async with asyncio.timeout(KEEPALIVE_S):
+                async with asyncio.timeout(RIGHTS_S):
                     pieces = await watcher.next()
             except TimeoutError:
-                yield b": alive\n\n"
+                quiet_s += RIGHTS_S
+                if quiet_s >= KEEPALIVE_S:
+                    quiet_s = 0.0
+                    yield b": alive\n\n"
                 continue
             if not pieces:
                 final = hub.dispatch.task(row["id"], None) or row
@@ -151,4 +176,4 @@ def _events(pieces: list[Piece]) -> Iterable[bytes]:
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:
-    return b"event: " + name.encode() + b"\ndata: " + pydantic_core.to_json(data) + b"\n\n"
+    return b"event: " + name.encode() + b"\ndata: " + encode(data) + b"\n\n"

@@ -10,10 +10,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
-from hub.errors import Refusal, StoreUnavailable
+from hub.errors import CORRECT, Refusal, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
+# A field that the caller made up is repeated no further.
+FIELD_LIMIT: Final = 200
+# Nor are more errors than this told of.
+ERROR_LIMIT: Final = 20
 MEDIA_TYPE: Final = "application/problem+json"
 
 
@@ -91,10 +95,12 @@ def unavailable(error: StoreUnavailable) -> Response:
 
 def unprocessable(error: ValidationError | RequestValidationError, what: str = "the request") -> Refusal:
     """422 that names each wrong field, with what is allowed where pydantic knows it; values are left out."""
+    found = error.errors()
     errors = []
-    for item in error.errors():
-        place = [str(part) for part in item["loc"] if part not in {"body", "query", "path"}]
-        entry: dict[str, Any] = {"field": ".".join(place) or "body", "message": item["msg"]}
+    for item in found[:ERROR_LIMIT]:
+        # FastAPI's begin with where in the request it is.
+        place = [str(part) for part in item["loc"][1 if isinstance(error, RequestValidationError) else 0 :]]
+        entry: dict[str, Any] = {"field": ".".join(place)[:FIELD_LIMIT] or "body", "message": item["msg"]}
         context = item.get("ctx") or {}
         allowed = {
             name: context[name]
@@ -108,8 +114,8 @@ def unprocessable(error: ValidationError | RequestValidationError, what: str = "
     return Refusal(
         422,
         "invalid",
-        f"{what}: {first['field']}: {first['message']}" + (f" (and {len(errors) - 1} more)" if errors[1:] else ""),
-        hint="correct the fields named in 'errors'; /openapi.json describes them all",
+        f"{what}: {first['field']}: {first['message']}" + (f" (and {len(found) - 1} more)" if found[1:] else ""),
+        hint=CORRECT,
         errors=errors,
     )
 
@@ -134,10 +140,10 @@ def install(app: FastAPI) -> None:
         hint = {
             404: "the paths are described at /openapi.json",
             405: "the methods are described at /openapi.json",
-        }.get(error.status_code, "")
+        }.get(error.status_code, "the API is described at /openapi.json")
         code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
         answer = problem(
-            Refusal(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}", hint=hint)
+            Refusal(error.status_code, code, f"{request.method} {request.url.path[:200]}: {error.detail}", hint=hint)
         )
         for name, value in (error.headers or {}).items():
             answer.headers[name] = value
@@ -145,5 +151,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _failure(_: Request, __: Exception) -> Response:
-        hint = "it is logged on the hub; try again, and report it if it stays"
-        return problem(Refusal(500, "internal", "the hub failed on this request", hint=hint))
+        return failed()
+
+
+def failed() -> Response:
+    """The response to what must not happen."""
+    hint = "it is logged on the hub; try again, and report it if it stays"
+    return problem(Refusal(500, "internal", "the hub failed on this request", hint=hint))
