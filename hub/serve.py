@@ -136,6 +136,7 @@ async def _serve(data: Path, hub_name: str, relay_socket: socket.socket, web_soc
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,
             http="httptools",
             loop="none",
             ws="none",

@@ -74,9 +74,9 @@ def revoke(hub: Hub, arguments: argparse.Namespace) -> int:
 
 
 def _call(hub: Hub, box_id: str, action: str | None = None, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    path = f"boxes/{segment(box_id)}"
+    path = f"boxes/{segment(box_id, 'box')}"
     try:
-        return hub.get(path) if action is None else hub.post(f"{path}/{action}", body)
+        return hub.named("box", hub.get(path) if action is None else hub.post(f"{path}/{action}", body))
     except Refused as refused:
         raise with_near_names(hub, refused, box_id) from refused
 
@@ -113,10 +113,34 @@ def _show(hub: Hub, arguments: argparse.Namespace, found: dict[str, Any]) -> int
 def _facts(values: Any) -> str:
     if not isinstance(values, dict):
         return ""
-    return "\n".join(
-        f"{name}: {value if isinstance(value, str | int | float) else json.dumps(value)}"
-        for name, value in values.items()
-    )
+    return "\n".join(_fact(str(name), value) for name, value in values.items())
+
+
+def _fact(name: str, value: Any) -> str:
+    """One fact on a line, sizes in the unit that suits them."""
+    words = name.removesuffix("_kb").removesuffix("_bytes").removesuffix("_s").replace("_", " ")
+    match value:
+        case int() | float() if name.endswith("_kb"):
+            shown = _size(value * 1024)
+        case int() | float() if name.endswith("_bytes"):
+            shown = _size(value)
+        case int() | float() if name.endswith("_s"):
+            shown = times.coarse(value)
+        case dict():
+            shown = ", ".join(f"{key} {each}" for key, each in value.items())
+        case list():
+            shown = ", ".join(map(str, value))
+        case _:
+            shown = str(value)
+    return f"{words}: {shown}"
+
+
+def _size(size_bytes: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.3g} GiB" if size_bytes < 1000 else f"{size_bytes:.0f} GiB"
 
 
 def _copy(one: dict[str, Any], now: float) -> str:
@@ -127,10 +151,12 @@ def _copy(one: dict[str, Any], now: float) -> str:
 def fleet(hub: Hub, arguments: argparse.Namespace) -> int:
     """Show the fleet in numbers."""
     found = hub.get("fleet")
+    if not isinstance(found.get("boxes"), dict):
+        raise hub.no_hub("answered with JSON that is no fleet")
     if arguments.json:
         print(json.dumps(found))
         return 0
-    boxes_by, tasks_by = found.get("boxes") or {}, found.get("tasks") or {}
+    boxes_by, tasks_by = found["boxes"], found.get("tasks") or {}
     rows = [["boxes", str(status), str(count)] for status, count in boxes_by.items()]
     rows += [["tasks", str(state), str(count)] for state, count in tasks_by.items()]
     columns = [Column("OF"), Column("WHAT", styles=STATUS_STYLES), Column("COUNT", right=True, whole=True)]

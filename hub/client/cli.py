@@ -20,7 +20,7 @@ Command = Callable[[Hub, argparse.Namespace], int]
 _EPILOG: Final = """\
 The hub and the key may also be given as OPERIS_HUB and OPERIS_KEY.
 Exit status: 0, 1 after an error, 2 for a command line that is wrong.
-Of 'run': the task's own; 124 timed out; 130 after Ctrl-C; 255 for anything of ours."""
+Of 'run': the task's own; 124 timed out; 130 after Ctrl-C; 255 anything of ours."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 
     listed = _leaf(commands, "tasks", tasks.tasks, "list tasks, the newest first")
     listed.add_argument("--box", metavar="BOX", help="only tasks of this box")
-    listed.add_argument("--state", choices=[str(state) for state in TaskState], help="only tasks in this state")
+    states = [str(state) for state in TaskState]
+    listed.add_argument("--state", choices=states, metavar="STATE", help=f"only tasks that are {', '.join(states)}")
     listed.add_argument("--origin", choices=[str(origin) for origin in Origin], help="only tasks made there")
     _add_paging(listed)
     _leaf(commands, "task", tasks.task, "show one task, and where its time went").add_argument("task", metavar="ID")
@@ -81,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     happened.add_argument("--box", metavar="BOX", help="only events of this box")
     happened.add_argument("--task", metavar="ID", help="only events of this task")
     happened.add_argument("--after", type=_count, metavar="N", help="begin after this entry of the ledger; 0 for all")
-    happened.add_argument("--limit", type=_count, metavar="N", help="end after so many")
+    happened.add_argument("--limit", type=_positive, metavar="N", help="end after so many")
 
     _leaf(commands, "fleet", boxes.fleet, "show the fleet in numbers")
     released = _leaf(commands, "release", boxes.release, "let one copy of a quarantined box begin anew")
@@ -104,7 +105,7 @@ def _leaf(commands: Any, name: str, command: Command, text: str, *, json: bool =
 
 
 def _add_paging(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=_count, metavar="N", help="how many at most (100)")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="how many at most (100)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--all", action="store_true", help="all of them, page by page")
     which.add_argument("--cursor", metavar="C", help="the page after this one's")
@@ -137,6 +138,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    number = _count(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not 1 or more")
+    return number
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line. What follows the first `--` is the command for a box and is not looked at."""
     for word in argv:
@@ -148,7 +156,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if "--" in argv:
         cut = list(argv).index("--")
         argv, words = argv[:cut], list(argv[cut + 1 :])
-    arguments = _parser().parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        # What follows a '=' may be a key.
+        shown = " ".join(word.partition("=")[0] if word.startswith("-") else word for word in unknown)
+        raise Misuse(f"unrecognized arguments: {shown}", f"operis {arguments.command} --help shows what is allowed")
     if words and arguments.command != "run":
         raise Misuse(
             f"'{arguments.command}' takes nothing after --", f"operis {arguments.command} --help shows its use"

@@ -7,6 +7,7 @@ ClientError
 └── Refused       the hub's own answer: a problem document (RFC 9457)
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -38,25 +39,27 @@ class NoHub(ClientError):
 class Refused(ClientError):
     """The hub understood and refused."""
 
-    def __init__(self, status: int, message: str, hint: str = "") -> None:
+    def __init__(self, status: int, message: str, hint: str = "", fields: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(message, hint)
         self.status = status
+        self.fields = fields
+        """The fields that are wrong, and what is wrong with each."""
 
     @classmethod
     def from_problem(cls, status: int, problem: dict[str, Any]) -> "Refused":
         """Put a problem document into one sentence: its detail, then each field that is wrong."""
         message = str(problem.get("detail") or problem.get("title"))
-        fields = problem.get("errors")
-        if isinstance(fields, list):
-            for field in fields:
-                if isinstance(field, dict):
-                    message = _with_field(message, field)
+        errors = problem.get("errors")
+        wrong = [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+        for field in wrong:
+            message = _with_field(message, field)
         hint = str(problem.get("hint") or "")
         if status == 401 and not hint:
             hint = "give a key of this hub with --key or OPERIS_KEY"
         if status == 403 and not hint:
             hint = "use a key with a higher role"
-        return cls(status, message, hint)
+        fields = [(str(each.get("field") or ""), str(each.get("message") or "")) for each in wrong]
+        return cls(status, message, hint, fields)
 
 
 def _with_field(message: str, field: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ def events(hub: Hub, arguments: argparse.Namespace) -> int:
     after: int | None = arguments.after
     printed = failures = 0
     broken_since: float | None = None
+    known = False
     while True:
         query = {"box_id": arguments.box, "task_id": arguments.task, "after": after}
         reader = Events(hub, "events", query)
@@ -37,8 +38,10 @@ def events(hub: Hub, arguments: argparse.Namespace) -> int:
                 return 0
         now = time.monotonic()
         broken_since = broken_since or now
+        known = known or reader.opened
         if item is not None:
-            if not is_passing(item):
+            # A hub that has never answered is rather mistyped than away.
+            if not known or not is_passing(item):
                 raise item
             if now - broken_since > GIVE_UP_S:
                 hint = "" if after is None else f"'operis events --after {after}' goes on where this ended"
@@ -63,10 +66,7 @@ def _line(hub: Hub, event: ServerEvent) -> str:
         words = [str(entry.get("state") or entry["type"])]
         if entry.get("task_id"):
             words.append(f"task {entry['task_id']}")
-        if (code := (detail.get("outcome") or {}).get("exit_code")) is not None:
-            words.append(f"exit {code}")
-        why = (detail.get("outcome") or {}).get("error") or {}
-        words += [str(text) for text in (why.get("message"), detail.get("why"), detail.get("message")) if text]
+        words += [str(text) for text in (detail.get("why"), detail.get("message")) if text]
         return plain(f"{entry['n']:>8}  {times.clock(entry.get('at'))}  {entry.get('box_id')}  {'  '.join(words)}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise hub.no_hub("sent an event that cannot be read") from error

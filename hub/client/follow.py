@@ -43,6 +43,8 @@ class Events(threading.Thread):
         self._path = path
         self._query = query
         self._headers = dict(headers or {})
+        self.opened = False
+        """Whether the hub has begun to answer."""
         self.start()
 
     def run(self) -> None:
@@ -60,6 +62,7 @@ class Events(threading.Thread):
         with self._hub.open(self._path, self._query, {"Accept": "text/event-stream", **self._headers}) as response:
             if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
                 raise self._hub.no_hub("answered with something else than a stream of events")
+            self.opened = True
             while data := response.read1(READ_BYTES):
                 try:
                     yield from parser.feed(data)
@@ -97,7 +100,8 @@ class Follower:
 
     def _streamed(self) -> bool:
         """Follow over one connection; whether that came to the task's end."""
-        events = Events(self._hub, f"{self._path}/output", {"follow": 1})
+        had = {f"from_{stream}": sink.received for stream, sink in self._sinks.items() if sink.received}
+        events = Events(self._hub, f"{self._path}/output", {"follow": 1, **had})
         while True:
             try:
                 item = events.items.get(timeout=self._patience_s())
@@ -127,7 +131,7 @@ class Follower:
                 case "gap" if (sink := self._sinks.get(data["stream"])) is not None:
                     self._say_hole(sink.gap(int(data["to"])))
                 case "end":
-                    self.task = data["task"]
+                    self.task = self._hub.named("task", data["task"])
                     self._whole = is_final(self.task)
                     return self._whole
                 case _:  # a newer hub may say more
@@ -159,11 +163,11 @@ class Follower:
         self._show(reason(self.task, self._box, self._hub.now()))
 
     def _ask(self) -> None:
-        self.task = self._hub.get(self._path)
+        self.task = self._hub.named("task", self._hub.get(self._path))
         if is_final(self.task):
             self._final_since = self._final_since or time.monotonic()
         else:
-            self._box = self._hub.get(f"boxes/{segment(str(self.task['box_id']))}")
+            self._box = self._hub.get(f"boxes/{segment(str(self.task['box_id']), 'box')}")
 
     def _show(self, why: Reason) -> None:
         # A line that the task has begun on this terminal must not be rewritten.
@@ -207,8 +211,13 @@ class Follower:
         # Offsets in an output that was cut mean nothing, so all of it or nothing.
         if not kept.cut or sink.received == 0:
             sink.fill(kept.data)
+        all_kept = kept.cut and sink.offset == len(kept.data)
         hole = sink.give_up()
-        if hole is not None:
+        if hole is not None and all_kept:
+            self._status.say(
+                f"{stream} is cut to what the hub keeps: its head, a line about what is left out, its tail"
+            )
+        elif hole is not None:
             self._say_hole(hole)
         elif kept.cut and not self._whole and sink.offset > len(kept.data):
             self._status.say(f"the rest of {stream} did not come{self._where_kept()}")

@@ -26,7 +26,7 @@ from urllib3.exceptions import (
 from urllib3.response import BaseHTTPResponse
 
 from hub.client.address import Address
-from hub.client.errors import ClientError, NoHub, Refused, Unreachable
+from hub.client.errors import ClientError, Misuse, NoHub, Refused, Unreachable
 
 CONNECT_S: Final = 5.0
 READ_S: Final = 30.0
@@ -34,6 +34,7 @@ READ_S: Final = 30.0
 PASSING_STATUSES: Final = frozenset({429, 502, 503, 504})
 _BASE: Final = "/api/v1"
 _AGENT: Final = "operis-client"
+_LISTS: Final = {"box": "boxes", "task": "tasks"}
 Query = Mapping[str, str | int | float | None]
 
 
@@ -76,6 +77,12 @@ class Hub:
         items = answer.get("items")
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise self.no_hub("answered with JSON that is no list of a hub's API")
+        return answer
+
+    def named(self, what: str, answer: Any) -> dict[str, Any]:
+        """The answer, where it is an object with an id, as a box and a task are."""
+        if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
+            raise self.no_hub(f"answered with JSON that is no {what}")
         return answer
 
     def items(self, path: str, query: Query | None = None) -> Iterator[dict[str, Any]]:
@@ -236,8 +243,10 @@ class Hub:
         return Unreachable(f"no TLS connection to {place}: {_reason(error)}", "check --hub", passing=False)
 
 
-def segment(text: str) -> str:
-    """An id as one segment of a path."""
+def segment(text: str, what: str = "task") -> str:
+    """The id of a box or a task as one segment of a path; `Misuse` for what would lead to another path."""
+    if text in {"", ".", ".."} or "/" in text or "\\" in text:
+        raise Misuse(f"'{text}' is no id of a {what}", f"'operis {_LISTS[what]}' lists them")
     return quote(text, safe="")
 
 

@@ -22,6 +22,14 @@ OURS: Final = 255
 INTERRUPTED: Final = 130
 # Pauses between attempts to hand the task over: together as long as a hub takes to start again.
 RETRY_S: Final = (0.3, 0.7, 1.5)
+_FLAGS: Final = {
+    "timeout_s": "--timeout",
+    "deliver_within_s": "--deliver-within",
+    "env": "--env",
+    "cwd": "--cwd",
+    "stdin": "--stdin",
+    "command": "the command",
+}
 
 
 def script_of(words: Sequence[str]) -> str:
@@ -31,7 +39,7 @@ def script_of(words: Sequence[str]) -> str:
 
 def body_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The task's spec; what is not given is left to the hub."""
-    if not arguments.words:
+    if not any(word.strip() for word in arguments.words):
         raise Misuse("no command is given", f"write it after --, as in: operis run {arguments.box} -- uptime")
     body: dict[str, Any] = {"kind": "bash.exec", "command": script_of(arguments.words)}
     if arguments.stdin is not None:
@@ -75,7 +83,7 @@ def run(hub: Hub, arguments: argparse.Namespace) -> int:
 def create(hub: Hub, box_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Hand the task over; sent again with the same key where no answer came, so that it is made once."""
     headers = {"Idempotency-Key": f"operis-{secrets.token_hex(16)}"}
-    path = f"boxes/{segment(box_id)}/tasks"
+    path = f"boxes/{segment(box_id, 'box')}/tasks"
     pauses = iter(RETRY_S)
     while True:
         try:
@@ -86,11 +94,21 @@ def create(hub: Hub, box_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
                 raise
             time.sleep(pause_s)
         except Refused as refused:
-            raise boxes.with_near_names(hub, refused, box_id) from refused
+            raise boxes.with_near_names(hub, _with_flags(refused), box_id) from refused
         else:
-            if not isinstance(task.get("id"), str):
-                raise hub.no_hub("answered with JSON that is no task")
-            return task
+            return hub.named("task", task)
+
+
+def _with_flags(refused: Refused) -> Refused:
+    """The same refusal; where fields of the task are wrong, by the flags that gave them."""
+    if not refused.fields:
+        return refused
+    wrong = []
+    for field, message in refused.fields:
+        name, _, inside = field.removesuffix(".[key]").partition(".")
+        flag = _FLAGS.get(name, name) + (f" {inside}" if inside else "")
+        wrong.append(f"{flag}: {message.removeprefix('Value error, ').removeprefix('Input ')}")
+    return Refused(refused.status, "; ".join(wrong), "'operis run --help' shows what is allowed", refused.fields)
 
 
 def live_sinks() -> dict[Stream, Sink]:

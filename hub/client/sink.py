@@ -12,11 +12,18 @@ HELD_BYTES: Final = 8 * 1024 * 1024
 class Out(Protocol):
     """A binary file that is written and flushed."""
 
-    def write(self, data: bytes, /) -> object:
-        """Write all of `data`."""
+    def write(self, data: bytes, /) -> int | None:
+        """Write `data` or its beginning; how much."""
 
     def flush(self) -> object:
         """Hand it on."""
+
+
+def write_all(out: Out, data: bytes) -> None:
+    """Write all of it and hand it on. An unbuffered file (PYTHONUNBUFFERED) may take a part at a time."""
+    while data and (written := out.write(data)) is not None:
+        data = data[written:]
+    out.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +111,7 @@ class Sink:
 
     def _write(self, data: bytes) -> None:
         if data:
-            self.out.write(data)
-            self.out.flush()
+            write_all(self.out, data)
             self.offset += len(data)
             self._end = max(self._end, self.offset)
             self.at_line_start = data.endswith(b"\n")

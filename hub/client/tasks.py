@@ -12,7 +12,7 @@ from hub.client.follow import Follower, kept_output
 from hub.client.http import Hub, segment
 from hub.client.listing import print_list
 from hub.client.run import live_sinks
-from hub.client.sink import STREAMS, Stream
+from hub.client.sink import STREAMS, Stream, write_all
 from hub.client.table import Column, plain, print_fields, print_table
 from hub.client.waiting import StatusLine, away, is_final, reason, state_of
 
@@ -44,7 +44,7 @@ def _print_tasks(hub: Hub, found: list[dict[str, Any]]) -> None:
         Column("BOX"),
         Column("STATE", whole=True, styles=STATE_STYLES),
         Column("EXIT", right=True, whole=True),
-        Column("CREATED", whole=True),
+        Column("AGE", right=True, whole=True),
         Column("RAN", right=True, whole=True),
         Column("COMMAND"),
     ]
@@ -56,7 +56,7 @@ def _print_tasks(hub: Hub, found: list[dict[str, Any]]) -> None:
                 str(task.get("box_id")),
                 words_of(task),
                 "-" if task.get("exit_code") is None else str(task["exit_code"]),
-                times.age(task.get("created_at"), now),
+                times.age(task.get("created_at"), now).removesuffix(" ago"),
                 _ran(task, now),
                 " ".join(command_of(task).split())[:200],
             ]
@@ -90,7 +90,7 @@ def _ran(task: dict[str, Any], now: float) -> str:
 
 def task(hub: Hub, arguments: argparse.Namespace) -> int:
     """Show one task: what it is, where its time went, what came of it."""
-    found = hub.get(f"tasks/{segment(arguments.task)}")
+    found = hub.named("task", hub.get(f"tasks/{segment(arguments.task)}"))
     if arguments.json:
         print(json.dumps(found))
     else:
@@ -100,7 +100,7 @@ def task(hub: Hub, arguments: argparse.Namespace) -> int:
 
 def cancel(hub: Hub, arguments: argparse.Namespace) -> int:
     """Cancel a task; says what that came to."""
-    found = hub.post(f"tasks/{segment(arguments.task)}/cancel")
+    found = hub.named("task", hub.post(f"tasks/{segment(arguments.task)}/cancel"))
     if arguments.json:
         print(json.dumps(found))
         return 0
@@ -120,7 +120,7 @@ def cancel(hub: Hub, arguments: argparse.Namespace) -> int:
 
 def logs(hub: Hub, arguments: argparse.Namespace) -> int:
     """Write a task's output, byte by byte as it was; with `-f` as it comes, until the task ends."""
-    found = hub.get(f"tasks/{segment(arguments.task)}")
+    found = hub.named("task", hub.get(f"tasks/{segment(arguments.task)}"))
     wanted: tuple[Stream, ...] = STREAMS if arguments.stream == "both" else (arguments.stream,)
     if arguments.follow and not is_final(found):
         sinks = {name: sink for name, sink in live_sinks().items() if name in wanted}
@@ -133,8 +133,7 @@ def logs(hub: Hub, arguments: argparse.Namespace) -> int:
     files = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
     for stream in wanted:
         kept = kept_output(hub, f"tasks/{segment(arguments.task)}", stream)
-        files[stream].write(kept.data)
-        files[stream].flush()
+        write_all(files[stream], kept.data)
         if kept.cut:
             print(f"operis: {stream} is cut: what is left out is said on a line of its own", file=sys.stderr)
     return 0
@@ -142,7 +141,7 @@ def logs(hub: Hub, arguments: argparse.Namespace) -> int:
 
 def _box_of(hub: Hub, found: dict[str, Any]) -> dict[str, Any] | None:
     try:
-        return hub.get(f"boxes/{segment(str(found.get('box_id')))}")
+        return hub.get(f"boxes/{segment(str(found.get('box_id')), 'box')}")
     except ClientError:
         # The task is what was asked for; its box only explains a wait.
         return None

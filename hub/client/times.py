@@ -21,7 +21,7 @@ def span(seconds: float) -> str:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    return coarse(seconds)
+    return coarse(round(seconds))
 
 
 def coarse(seconds: float) -> str:

@@ -1,0 +1,1 @@
+"""Tests of whole systems: real boxes and hubs as processes, with whatever is killed or cut on the way."""
