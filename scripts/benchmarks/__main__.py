@@ -12,9 +12,12 @@ import pysqlite3.dbapi2 as sqlite3
 from scripts.benchmarks.disk import require_disk
 from scripts.benchmarks.errors import BenchError
 from scripts.benchmarks.floors import derive, floors
+from scripts.benchmarks.idle import idle
+from scripts.benchmarks.ours import ours
 from scripts.benchmarks.report import Moment, Report, as_json, as_markdown
 from scripts.benchmarks.rounds import run
 from scripts.benchmarks.spawn import calibrate
+from scripts.benchmarks.targets import judge
 from scripts.benchmarks.worker import CHECKOUT
 
 DEFAULT_FOLDER = CHECKOUT / ".run" / "bench"
@@ -27,11 +30,12 @@ class Form:
     name: str
     rounds: int
     window_s: float
+    idle_s: float
 
 
 # Five rounds are the fewest whose median a single disturbed one cannot move far.
-SHORT = Form("short", rounds=5, window_s=0.3)
-LONG = Form("long", rounds=9, window_s=1.0)
+SHORT = Form("short", rounds=5, window_s=0.3, idle_s=3.0)
+LONG = Form("long", rounds=9, window_s=1.5, idle_s=20.0)
 
 
 def main(arguments: list[str]) -> int:
@@ -56,7 +60,11 @@ def main(arguments: list[str]) -> int:
 def _measure(folder: Path, form: Form) -> Report:
     mount = require_disk(folder)
     start = _moment()
-    measured = run(floors(folder), rounds=form.rounds, window_s=form.window_s, progress=_progress)
+    subjects = floors(folder) + ours(folder)
+    measured = run(subjects, rounds=form.rounds, window_s=form.window_s, progress=_progress)
+    derived = derive(measured)
+    _progress("idle")
+    measured |= idle(folder / "idle", window_s=form.idle_s)
     return Report(
         form=form.name,
         rounds=form.rounds,
@@ -69,7 +77,8 @@ def _measure(folder: Path, form: Form) -> Report:
         start=start,
         end=_moment(),
         measured=measured,
-        derived=derive(measured),
+        derived=derived,
+        judged=judge(measured | derived),
     )
 
 
@@ -95,7 +104,8 @@ def _progress(message: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="scripts/bench", description="Measure the bare floors, on a real disk, in interleaved rounds."
+        prog="scripts/bench",
+        description="Measure Operis beside the bare floors, on a real disk, in interleaved rounds.",
     )
     parser.add_argument("--short", action="store_true", help="at most a minute, for CI; without it, over one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there as JSON too")

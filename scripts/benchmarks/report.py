@@ -1,11 +1,12 @@
 """What a run leaves behind: one JSON document, and the same as a table to read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from scripts.benchmarks.figures import Figure
+from scripts.benchmarks.targets import Judged
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Report:
     end: Moment
     measured: Mapping[str, Figure]
     derived: Mapping[str, Figure]
+    judged: Sequence[Judged] = ()
 
 
 def as_json(report: Report) -> str:
@@ -53,6 +55,10 @@ def as_markdown(report: Report) -> str:
     ]
     lines += [_row(name, figure) for name, figure in report.measured.items()]
     lines += [_row(f"= {name}", figure) for name, figure in report.derived.items()]
+    if report.judged:
+        lines += ["", "| must hold | bound | seen | lowest round | highest round | holds |"]
+        lines += ["| --- | ---: | ---: | ---: | ---: | --- |"]
+        lines += [_verdict(each) for each in report.judged]
     return "\n".join(lines) + "\n"
 
 
@@ -63,6 +69,16 @@ def _moment(name: str, moment: Moment) -> str:
 def _row(name: str, figure: Figure) -> str:
     numbers = (figure.p50, figure.p95, figure.low, figure.high)
     return f"| {name} | {figure.unit} | {' | '.join(_number(value) for value in numbers)} |"
+
+
+def _verdict(judged: Judged) -> str:
+    target, seen = judged.target, judged.seen
+    what = target.name if target.floor is None else f"{target.name} : {target.floor}"
+    if target.inverted:
+        what = f"{target.floor} : {target.name}"
+    bound = f"{'≤' if target.at_most else '≥'} {target.bound:g} {seen.unit}"
+    numbers = " | ".join(_number(value) for value in (seen.p50, seen.low, seen.high))
+    return f"| {what} | {bound} | {numbers} | {'yes' if judged.holds else 'NO'} |"
 
 
 def _number(value: float | None) -> str:

@@ -9,6 +9,11 @@ class Unit(StrEnum):
 
     MS = "ms"
     PER_S = "/s"
+    US = "µs"
+    MB = "MB"
+    KB = "KB"
+    PERCENT = "%"
+    RATIO = "×"
 
 
 class Subject(Protocol):
