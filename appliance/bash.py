@@ -47,7 +47,9 @@ def _environment(home: str, user: str) -> dict[str, str]:
     return {"PATH": PATH, "HOME": home, "USER": user, "LOGNAME": user, "SHELL": PROGRAM, "LANG": "C.UTF-8"}
 
 
-def request(task_id: str, attempt: int, spec: BashExec, folder: Path, user: TaskUser) -> SpawnRequest:
+def request(
+    task_id: str, attempt: int, spec: BashExec, folder: Path, user: TaskUser, reuse: Path | None = None
+) -> SpawnRequest:
     """The order for one attempt; writes its standard input into `folder`. Raises `OSError`."""
     stdin = None
     if spec.stdin:
@@ -62,6 +64,7 @@ def request(task_id: str, attempt: int, spec: BashExec, folder: Path, user: Task
         cwd=user.home if spec.cwd is None else Path(spec.cwd),
         stdin=stdin,
         user=user.switch_to,
+        reuse=reuse,
     )
 
 

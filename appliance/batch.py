@@ -1,6 +1,7 @@
 """One commit in the making: the rows, the events that report them, and what to do when both are durable."""
 
 import os
+import random
 from collections.abc import Callable, Sequence
 
 from appliance.journal import ADD_TASK, END_TASK, INTEND, RUN_TASK, Journal
@@ -12,10 +13,13 @@ from cloudsync.messages import FlaggedEvent, LocalTask, Message, TaskEvent, enco
 from cloudsync.spec import Outcome
 from cloudsync.task import Origin, TaskState
 
+# Seeded by the system once: an id must be unlike any other, not unforeseeable.
+_chance = random.Random(os.urandom(32))
+
 
 def new_event_id() -> str:
     """Random: the ledger knows an event by it whatever its seq becomes."""
-    return os.urandom(16).hex()
+    return f"{_chance.getrandbits(128):032x}"
 
 
 def task_event(

@@ -63,7 +63,7 @@ class Carrier:
         offset = 0
         while offset + _HEADER.size <= len(data):
             length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
-            if length < _HEADER.size:
+            if length < _HEADER.size or offset + length > len(data):
                 break
             if kind == _RTM_NEWADDR:
                 has = True

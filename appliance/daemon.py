@@ -4,6 +4,7 @@ SIGTERM leaves running bash tasks to the spawner, and the next daemon takes them
 """
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -51,6 +52,8 @@ async def _run(data: Path, settings: BoxSettings) -> int:
         api = LocalApi(engine.folder.local_api, engine.journal, lambda: status.of_daemon(engine, uplink, started_ms))
         api.start()
         try:
+            # What is alive now stays: the collector need not look through it again and again.
+            gc.freeze()
             log.info("operis-box ready", extra={"data": data, "box": engine.enrolment.box_id or "not enrolled"})
             return await _work(engine, uplink, stopped)
         finally:

@@ -7,15 +7,17 @@
     await engine.close()
 """
 
+import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from appliance import identity, spawn
 from appliance.bash import TaskUser
 from appliance.executor import Executor, Limits
-from appliance.folder import DataFolder
+from appliance.folder import DataFolder, unusable
 from appliance.journal import SET_FACT, Journal, new_incarnation
 from appliance.live import Finished, now_ms
 from appliance.outbox import Outbox
@@ -25,6 +27,9 @@ from cloudsync.identity import public_key
 from cloudsync.spec import TaskSpec
 
 log = logging.getLogger(__name__)
+
+# How long a stop waits for the disk.
+LAST_COMMIT_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,9 @@ class Engine:
             is_old_box = folder.key.exists()
             private_key = identity.load_key(folder.key, create=enrolment.box_id is None)
             journal = Journal.open(folder, public_key(private_key), is_old_box=is_old_box)
+        except OSError as error:
+            folder.close()
+            raise unusable(path, error) from error
         except BaseException:
             folder.close()
             raise
@@ -105,10 +113,11 @@ class Engine:
         self.executor.close()
         await self.recovery.close()
         self.executor.disconnect()
-        if not self.journal.is_held:
-            await self.journal.committed(
-                [(SET_FACT, ("clean_stop", self.executor.boot_id)), (SET_FACT, ("acked_event_seq", self.outbox.acked))]
-            )
+        last = [(SET_FACT, ("clean_stop", self.executor.boot_id)), (SET_FACT, ("acked_event_seq", self.outbox.acked))]
+        # On a full disk it is never durable.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_COMMIT_S):
+                await self.journal.committed(last)
         self.journal.close()
         self.folder.close()
 

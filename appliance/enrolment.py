@@ -50,8 +50,10 @@ def enrol(web_url: str, application: Application) -> Enrolled:
             response = pool.request(
                 "POST", url, body=body, headers={"Content-Type": "application/json"}, preload_content=False
             )
-            raw = response.read(ANSWER_LIMIT_BYTES)
-            response.release_conn()
+            try:
+                raw = response.read(ANSWER_LIMIT_BYTES)
+            finally:
+                response.close()  # of a longer answer the rest is not wanted
     except HTTPError as error:
         raise HubUnreachable(f"{web_url} does not answer: {_reason(error)}") from error
     answer = _read(raw)

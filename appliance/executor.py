@@ -9,10 +9,12 @@ before anybody hears of it. So whatever is killed, the next start finds in the j
 import asyncio
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from appliance import bash, kept, output, spool
@@ -35,7 +37,8 @@ from appliance.planner import (
     plan_end,
     spawn_failed,
 )
-from appliance.spawn import Event, Exited, Spawner, SpawnerError, SpawnFailed, Started
+from appliance.pool import FolderPool
+from appliance.spawn import Event, Exited, Gone, Spawner, SpawnerError, SpawnFailed, Started, read_started
 from appliance.watch import Offer, Watch
 from cloudsync.messages import ENTRY_LIMIT_BYTES, FlaggedEvent, Stream, TaskEvent, encode_entry
 from cloudsync.spec import ErrorBody, Outcome, Output, TaskSpec, Usage, encode_spec, spec_digest
@@ -47,6 +50,8 @@ log = logging.getLogger(__name__)
 GRACE_S: Final = 5.0
 # How long a stop waits for the last tree beyond the grace.
 STOP_LIMIT_S: Final = GRACE_S + 12.0
+# How long what was seen of the disk is good.
+FREE_FOR_S: Final = 1.0
 # A task that is made here is told to the hub in one entry, with some things beside it.
 SPEC_LIMIT_BYTES: Final = ENTRY_LIMIT_BYTES - 4096
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -90,6 +95,9 @@ class Executor:
         self.early_exits: dict[str, Exited] | None = None
         """While recovery is under way: ends that the spawner told before the journal was asked."""
         self.watch = Watch(limits.spool_limit_bytes, self._time_is_over)
+        self.pool = FolderPool(folder.pool)
+        self.unwatched: dict[str, Path | None] = {}
+        """Attempts that were over when their spawner was lost, with their folders: something of them may live."""
         self.kept = kept.KeptSpools(folder.kept, limits.kept_bytes, limits.keep_days)
         self._folder = folder
         self._journal = journal
@@ -99,6 +107,7 @@ class Executor:
         self._waiters: dict[str, list[asyncio.Future[Finished]]] = {}
         self._drained: asyncio.Event = asyncio.Event()
         self._is_closing = False
+        self._free, self._free_until = 0, 0.0
         self._is_held = False
 
     # Taking tasks on
@@ -158,12 +167,19 @@ class Executor:
 
     def refusal(self) -> ErrorBody | None:
         """Why no task is accepted now."""
-        free = free_bytes(self._folder.path)
+        free = self._free_bytes()
         if self._journal.is_held or free < self.limits.disk_floor_bytes:
             message = f"the box's disk is full: {free // 1024**2} MiB are free"
             hint = f"Free at least {self.limits.disk_floor_bytes // 1024**2} MiB on it; it then works again by itself."
             return ErrorBody(code="disk_full", message=message, hint=hint)
         return None
+
+    def _free_bytes(self) -> int:
+        """The free space of the disk, looked up at most once a second."""
+        now = time.monotonic()
+        if now >= self._free_until:
+            self._free, self._free_until = free_bytes(self._folder.path), now + FREE_FOR_S
+        return self._free
 
     def new_batch(self) -> Batch:
         """A commit to fill."""
@@ -233,6 +249,7 @@ class Executor:
         task.boot_id = self.boot_id
         task.folder = self._folder.attempt(task.id, task.attempt)
         task.started_at_ms, task.started_boot_s = now, None
+        task.is_due = task.is_followed = False
         self.running[task.key] = task
         batch.event(task_event(task, TaskState.RUNNING, now, made_here=task.made_here() if is_new else None))
         if is_new:
@@ -243,10 +260,15 @@ class Executor:
 
     def spawn(self, task: LiveTask, attempt: int) -> None:
         """Ask for the process; without a spawner, recovery asks the next one."""
-        if self.spawner is None or task.attempt != attempt:
+        if task.attempt != attempt:
+            return
+        task.is_due = True
+        if self.spawner is None:
             return
         try:
-            self.spawner.spawn(bash.request(task.id, attempt, task.spec, task.folder, self._user))
+            reuse = None if task.spec.stdin else self.pool.take()
+            self.spawner.spawn(bash.request(task.id, attempt, task.spec, task.folder, self._user, reuse))
+            task.is_followed = True
         except OSError as error:
             self._ended(task, spawn_failed(f"cannot write the task's standard input: {error.strerror}"), None)
         except SpawnerError:
@@ -307,7 +329,10 @@ class Executor:
             case Started():
                 if task is not None:
                     self.started(task, event)
+            case Gone():
+                self.pool.gone(event.key)
             case SpawnFailed():
+                self.pool.gone(event.key)
                 if task is not None and self.early_exits is None:
                     intent = task.intent
                     failed = spawn_failed(event.error)
@@ -323,6 +348,9 @@ class Executor:
 
     def on_lost(self) -> None:
         """The spawner's connection broke: recovery brings the next one."""
+        self.unwatched |= self.pool.clear()
+        for task in self.tasks.values():
+            task.is_followed = False
         self.spawner = None
         self.on_spawner_lost()
 
@@ -359,7 +387,7 @@ class Executor:
         )
         is_cut = False
         event = task_event(task, ending.state, at_ms, outcome)
-        if has_run:
+        if has_run and (ending.exit_code is not None or _has_started(task)):
             event, is_cut = _with_output(event, outcome, task)
         task.state = ending.state
         seq = batch.event(event)
@@ -374,8 +402,10 @@ class Executor:
                 waiter.set_result(Finished(task.id, event.state, event.outcome or Outcome()))
         if is_cut:
             self.kept.keep(task.folder)
-        elif has_run:
-            kept.discard(task.folder)
+        elif has_run and (task.spec.stdin or not task.is_followed):
+            asyncio.get_running_loop().call_soon(kept.discard, task.folder)  # after who waits was told
+        if task.is_followed:
+            self.pool.settle(task.key, None if is_cut or task.spec.stdin else task.folder)
         if self._is_drained():
             self._drained.set()
 
@@ -459,6 +489,12 @@ class Executor:
 def new_task_id(at_ms: int) -> str:
     """An id that nobody else makes; those that are made later sort later, which keeps the index small."""
     return f"{at_ms:012x}{os.urandom(10).hex()}"
+
+
+def _has_started(task: LiveTask) -> bool:
+    """Whether what lies in its folder is its own: it may have got one with the output of another task."""
+    record = read_started(task.folder)
+    return record is not None and record.key == task.key
 
 
 def _with_output(event: TaskEvent, outcome: Outcome, task: LiveTask) -> tuple[TaskEvent, bool]:

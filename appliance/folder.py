@@ -14,6 +14,7 @@ FORMAT: Final = 1
 
 _LOCK: Final = "lock"
 _FORMAT: Final = "format"
+_HUBS_DATABASE: Final = "hub.db"
 
 
 class DataFolder:
@@ -27,6 +28,7 @@ class DataFolder:
         self.enrolment = path / "enrolment.json"
         self.attempts = path / "attempts"
         self.kept = path / "kept"
+        self.pool = path / "pool"
         self.local_api = path / "box.sock"
         self._lock_fd = lock_fd
 
@@ -35,21 +37,26 @@ class DataFolder:
         """Create what is missing and take the lock; the errors of `errors.OperatorError` where it cannot be used."""
         path = path.absolute()
         try:
+            if (path / _HUBS_DATABASE).exists():
+                hint = "Name another folder for the box with --data."
+                raise FolderUnusable(f"{path} is the data folder of a hub", hint)
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.chmod(0o700)
+            # What holds another's files is not closed to them.
+            if (path / _FORMAT).exists() or not any(path.iterdir()):
+                path.chmod(0o700)
             lock_fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise _unusable(path, error) from error
+            raise unusable(path, error) from error
         try:
             _take_lock(path, lock_fd)
             _check_format(path)
             folder = cls(path, lock_fd)
-            for part in (folder.attempts, folder.kept):
+            for part in (folder.attempts, folder.kept, folder.pool):
                 part.mkdir(mode=0o700, exist_ok=True)
             sync_folder(path)
         except OSError as error:
             os.close(lock_fd)
-            raise _unusable(path, error) from error
+            raise unusable(path, error) from error
         except Exception:
             os.close(lock_fd)
             raise
@@ -131,11 +138,13 @@ def _check_format(path: Path) -> None:
         )
 
 
-def _unusable(path: Path, error: OSError) -> FolderUnusable:
+def unusable(path: Path, error: OSError) -> FolderUnusable:
+    """The operator's view of what the system said about the folder or something in it."""
+    path = path if error.filename is None else Path(os.fsdecode(error.filename))
     reason = (error.strerror or str(error)).lower()
     match error.errno:
         case errno.EEXIST | errno.ENOTDIR:
-            return FolderUnusable(f"{path} is not a folder", "Name a folder with --data.")
+            return FolderUnusable(f"{path} is not a folder", "Name a folder with --data, or move it away.")
         case errno.EACCES | errno.EPERM | errno.EROFS:
             hint = f"Let the user {os.geteuid()} own it, or name another folder with --data."
             return FolderUnusable(f"{path} cannot be written: {reason}", hint)

@@ -25,6 +25,7 @@ VERSION: Final = 1
 SAFE_SQLITE: Final = (3, 51, 3)
 TOMBSTONE_DAYS: Final = 60
 DAY_MS: Final = 24 * 3600 * 1000
+_FACTS: Final = frozenset({"box_key", "incarnation", "session", "last", "command_seq", "acked_event_seq", "clean_stop"})
 # What SQLite says where the file may be whole: moving it aside would lose it for nothing.
 _NOT_DAMAGE: Final = ("full", "readonly", "unable to open", "disk I/O", "locked")
 
@@ -101,7 +102,7 @@ class Journal:
         check_sqlite()
         if free_bytes(folder.path) < RESERVE_BYTES // 4:
             spend_reserve(folder.reserve)
-        is_missing = not folder.journal.exists()
+        is_missing = _is_empty(folder.journal)
         damaged = "the journal was missing" if is_missing and is_old_box else None
         try:
             connection = _open_checked(folder, box_key)
@@ -109,15 +110,10 @@ class Journal:
             damaged = str(error)
             _move_aside(folder)
             connection = _open_checked(folder, box_key)
-        loop = asyncio.get_running_loop()
-
-        def deliver(done: list[Done]) -> None:
-            if done and not loop.is_closed():
-                loop.call_soon_threadsafe(_call_all, done)
-
         reader = _connect(folder.journal)
         reader.row_factory = sqlite3.Row
-        journal = cls(folder, Writer(connection, folder.reserve, deliver), reader, _read_facts(reader))
+        writer = Writer(connection, folder.reserve, asyncio.get_running_loop())
+        journal = cls(folder, writer, reader, _read_facts(reader))
         journal.damaged = damaged
         journal._writer.start()
         return journal
@@ -249,12 +245,17 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _is_empty(path: Path) -> bool:
+    return not path.exists() or path.stat().st_size == 0
+
+
 def _open_checked(folder: DataFolder, box_key: str) -> sqlite3.Connection:
     """A connection to a journal that is whole and ours; `JournalDamaged` where it is not whole."""
-    is_new = not folder.journal.exists() or folder.journal.stat().st_size == 0
+    is_new = _is_empty(folder.journal)
     os.close(os.open(folder.journal, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = _connect(folder.journal)
+    connection = sqlite3.connect(folder.journal, isolation_level=None, check_same_thread=False, timeout=10.0)
     try:
+        connection.execute("PRAGMA synchronous = FULL")
         if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise FolderUnusable(
                 f"the file system of {folder.path} does not support SQLite's WAL",
@@ -276,9 +277,9 @@ def _open_checked(folder: DataFolder, box_key: str) -> sqlite3.Connection:
         check = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
             raise JournalDamaged(f"the journal fails its check: {check}")
-        owner = connection.execute("SELECT value FROM meta WHERE name = 'box_key'").fetchone()
-        if owner is None:
-            raise JournalDamaged("the journal does not say whose it is")
+        facts = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+        if not facts.keys() >= _FACTS:
+            raise JournalDamaged(f"the journal does not say: {', '.join(sorted(_FACTS - facts.keys()))}")
     except sqlite3.DatabaseError as error:
         connection.close()
         if any(reason in str(error) for reason in _NOT_DAMAGE):
@@ -288,7 +289,7 @@ def _open_checked(folder: DataFolder, box_key: str) -> sqlite3.Connection:
     except Exception:
         connection.close()
         raise
-    if owner[0] != box_key:
+    if facts["box_key"] != box_key:
         connection.close()
         raise FolderUnusable(
             f"the journal in {folder.path} belongs to another box than its key",
@@ -341,8 +342,3 @@ def _read_facts(reader: sqlite3.Connection) -> Facts:
         clean_stop=meta["clean_stop"],
         hub_work_held=bool(meta.get("hub_work_held", 0)),
     )
-
-
-def _call_all(done: list[Done]) -> None:
-    for call in done:
-        call()

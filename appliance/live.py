@@ -31,6 +31,10 @@ class LiveTask:
     started_boot_s: float | None = None
     intent: Intent | None = None
     intent_by: str = ""
+    is_due: bool = False
+    """That it runs is durable: its process may be ordered."""
+    is_followed: bool = False
+    """The spawner will tell this daemon when nothing of the attempt lives any more."""
 
     @classmethod
     def from_row(cls, row: dict[str, Any], folder: DataFolder) -> Self:
@@ -50,6 +54,7 @@ class LiveTask:
             started_at_ms=row["started_at"],
             intent=None if row["intent"] is None else Intent(row["intent"]),
             intent_by=row["intent_by"] or "",
+            is_due=row["state"] == TaskState.RUNNING,
         )
 
     @property

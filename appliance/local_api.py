@@ -18,6 +18,8 @@ from appliance.journal import Journal
 
 PAGE_TASKS: Final = 100
 PAGE_LIMIT: Final = 500
+# Above every row number (SQLite's INTEGER).
+NEWEST: Final = 2**63 - 1
 BACKLOG: Final = 64
 
 
@@ -67,13 +69,14 @@ class LocalApi:
         return JSONResponse(self._status())
 
     async def _get_tasks(self, request: Request) -> Response:
-        limit, cursor = request.query_params.get("limit", str(PAGE_TASKS)), request.query_params.get("cursor")
-        if not limit.isdigit() or not 1 <= int(limit) <= PAGE_LIMIT:
-            return _problem(422, f"limit: {limit!r} is not a number from 1 to {PAGE_LIMIT}", "Correct it.")
-        if cursor is not None and not cursor.isdigit():
+        limit = _number(request.query_params.get("limit", str(PAGE_TASKS)), PAGE_LIMIT)
+        cursor = _number(request.query_params.get("cursor", str(NEWEST)), NEWEST)
+        if limit is None:
+            return _problem(422, f"limit: it is not a number from 1 to {PAGE_LIMIT}", "Correct it.")
+        if cursor is None:
             return _problem(422, "cursor: it does not come from this list", "Leave it out to begin at the newest.")
-        rows = self._journal.newest_tasks(int(limit), *([] if cursor is None else [int(cursor)]))
-        following = str(rows[-1]["n"]) if len(rows) == int(limit) else None
+        rows = self._journal.newest_tasks(limit, cursor)
+        following = str(rows[-1]["n"]) if len(rows) == limit else None
         for row in rows:
             del row["n"]
         return JSONResponse({"items": rows, "next": following})
@@ -85,6 +88,12 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _number(text: str, highest: int) -> int | None:
+    """A number from 1 to `highest`."""
+    is_one = text.isascii() and text.isdigit() and len(text) <= len(str(highest)) and 1 <= int(text) <= highest
+    return int(text) if is_one else None
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -17,8 +17,8 @@ from cloudsync.messages import COMMAND, Cancel, Run, describe
 from cloudsync.spec import KINDS, SPEC, ErrorBody, TaskSpec, encode_spec, spec_digest
 from cloudsync.task import TaskState
 
-# It may quote a path from the task, which has no limit of its own.
-_MESSAGE_LIMIT: Final = 2000
+# What is quoted in a message may be as long as an entry, and several times that when encoded.
+_QUOTE_LIMIT: Final = 2000
 # An id names a folder and, with the attempt behind it, a process marker.
 _TASK_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}\Z")
 
@@ -88,12 +88,12 @@ def plan_command(entry: object, known_digest: Callable[[str], str | None], *, re
     try:
         command = COMMAND.validate_python(entry)
     except ValidationError as error:
-        return _not_understood(entry, describe(error))
+        return _not_understood(entry, _short(describe(error)))
     if not _TASK_ID.match(command.task_id):
         return Flag("task_id: has letters, digits and _ . : - only and at most 128 of them")
     match command:
         case Cancel():
-            return CancelTask(command.task_id, command.by)
+            return CancelTask(command.task_id, _short(command.by))
         case Run():
             return _plan_run(command, known_digest, refusal)
 
@@ -107,11 +107,12 @@ def _plan_run(run: Run, known_digest: Callable[[str], str | None], refusal: Erro
         if kind not in KINDS:
             body = ErrorBody(
                 code="unknown_kind",
-                message=f"this box knows no task of kind {kind!r}; it knows {', '.join(KINDS)}",
+                message=f"this box knows no task of kind {_short(repr(kind))}; it knows {', '.join(KINDS)}",
                 hint="Use a kind that it knows, or update the box.",
             )
         else:
-            body = ErrorBody(code="invalid_spec", message=describe(error), hint="Correct the task and send it again.")
+            message = _short(describe(error))
+            body = ErrorBody(code="invalid_spec", message=message, hint="Correct the task and send it again.")
         return Refuse(run.task_id, TaskState.REJECTED, body, run, is_known=known is not None)
     spec_json = encode_spec(spec)
     if known is not None:
@@ -147,6 +148,10 @@ def _not_understood(entry: object, message: str) -> Step:
         )
         return Refuse(task_id, TaskState.REJECTED, error, is_known=True)
     return Flag(message)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _QUOTE_LIMIT else f"{text[:_QUOTE_LIMIT]} …"
 
 
 # Ends
@@ -200,8 +205,7 @@ def _interrupted(code: str, message: str, exit_code: int | None = None) -> Endin
 def spawn_failed(message: str) -> Ending:
     """No process came to be."""
     hint = "Correct what it names, in the task or on the box, and run it again."
-    message = message if len(message) <= _MESSAGE_LIMIT else f"{message[:_MESSAGE_LIMIT]} …"
-    return Ending(TaskState.FAILED, None, ErrorBody(code="spawn_failed", message=message, hint=hint))
+    return Ending(TaskState.FAILED, None, ErrorBody(code="spawn_failed", message=_short(message), hint=hint))
 
 
 # After a stop

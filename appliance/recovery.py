@@ -5,12 +5,14 @@ The journal says what may run, the spawner what does, the attempts' folders what
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import Final
 
 from appliance import spawn
 from appliance.executor import Executor
 from appliance.folder import DataFolder, remove_tree
 from appliance.journal import SET_FACT, Journal
+from appliance.kept import discard
 from appliance.live import LiveTask
 from appliance.planner import Ending, Evidence, Verdict, recover
 from appliance.spawn import Exited, Spawner, SpawnerError
@@ -21,6 +23,16 @@ log = logging.getLogger(__name__)
 
 # Tasks wait while a spawner cannot be had.
 RETRY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Burial:
+    """A task that is over, and what is to be recorded once nothing of it lives."""
+
+    task: LiveTask
+    ending: Ending
+    usage: Usage | None = None
+    ended_at_ms: int | None = None
 
 
 class Recovery:
@@ -78,19 +90,29 @@ class Recovery:
     async def _connect(self) -> None:
         executor = self._executor
         executor.early_exits = {}
-        spawner = await Spawner.start_or_adopt(self._folder.path, on_event=executor.on_event, on_lost=executor.on_lost)
+        is_lost = False
+
+        def lost() -> None:
+            nonlocal is_lost
+            is_lost = True
+            executor.on_lost()
+
+        spawner = await Spawner.start_or_adopt(self._folder.path, on_event=executor.on_event, on_lost=lost)
         # From here to the end of `_set_right` nothing else runs: what the spawner said at the connect is still so.
         early, executor.early_exits = executor.early_exits, None
+        if is_lost:
+            return  # it died after its hello; `on_lost` has asked for the next one
         executor.spawner = spawner
         await self._bury(self._set_right(spawner, early))
+        await self._end_unwatched()
 
-    def _set_right(self, spawner: Spawner, early: dict[str, Exited]) -> list[tuple[LiveTask, Ending]]:
+    def _set_right(self, spawner: Spawner, early: dict[str, Exited]) -> list[Burial]:
         """Do what the planner says of each running task; returns those whose tree must be killed first."""
         executor = self._executor
-        lost: list[tuple[LiveTask, Ending]] = []
+        over: list[Burial] = []
         batch = executor.new_batch()
-        for task in list(executor.running.values()):
-            record = spawn.read_exit(task.folder, executor.boot_id)
+        for task in [task for task in executor.running.values() if task.is_due]:
+            record = spawn.read_exit(task.folder, task.key, executor.boot_id)
             told = early.get(task.key)
             seen = told or record
             evidence = Evidence(
@@ -108,10 +130,12 @@ class Recovery:
                 case Verdict.RECORD if found.ending is not None:
                     usage = None if seen is None else Usage(cpu_ms=seen.usage.cpu_ms, max_rss_kb=seen.usage.max_rss_kb)
                     ended_at_ms = None if record is None else round(record.ended_at * 1000)
-                    executor.finish(batch, task, found.ending, usage, ended_at_ms)
+                    # The spawner that saw its end may be dead, and what the task left behind alive.
+                    over.append(Burial(task, found.ending, usage, ended_at_ms))
                 case Verdict.LOST if found.ending is not None:
-                    lost.append((task, found.ending))
+                    over.append(Burial(task, found.ending))
                 case Verdict.ADOPT:
+                    task.is_followed = True
                     executor.started(task, spawner.running[task.key])
                     if task.intent is not None:
                         executor.terminate(task)
@@ -121,16 +145,16 @@ class Recovery:
                     raise AssertionError(found)
         batch.commit()
         executor.fill()
-        return lost
+        return over
 
-    async def _bury(self, lost: list[tuple[LiveTask, Ending]]) -> None:
-        """End what is left of the trees of tasks whose spawner is gone, then record what became of them."""
+    async def _bury(self, over: list[Burial]) -> None:
+        """End what is left of the trees of tasks that are over, then record what became of them."""
         executor = self._executor
-        await asyncio.gather(*(self._kill_leftovers(task) for task, _ in lost))
+        await asyncio.gather(*(self._kill_leftovers(burial.task) for burial in over))
         batch = executor.new_batch()
-        for task, ending in lost:
-            if executor.running.get(task.key) is task:
-                executor.finish(batch, task, ending, None)
+        for burial in over:
+            if executor.running.get(burial.task.key) is burial.task:
+                executor.finish(batch, burial.task, burial.ending, burial.usage, burial.ended_at_ms)
         batch.commit()
         executor.fill()
 
@@ -138,9 +162,21 @@ class Recovery:
         if task.boot_id == self._executor.boot_id:
             await self._kill(task.folder.name)
 
+    async def _end_unwatched(self) -> None:
+        """End what is left of attempts that were over before their spawner was lost."""
+        unwatched, self._executor.unwatched = self._executor.unwatched, {}
+        for key, folder in unwatched.items():
+            await self._kill(key)
+            if folder is not None:
+                discard(folder)
+
     async def _kill(self, key: str) -> None:
+        spawner = self._executor.spawner
+        spare_pid = 0 if spawner is None else spawner.pid
+        places = (self._folder.attempts / key, self._folder.kept / key)
+        folder = next((place for place in places if place.exists()), places[0])
         try:
-            killed = await asyncio.to_thread(spawn.kill_leftovers, self._folder.attempts / key / "started", key)
+            killed = await asyncio.to_thread(spawn.kill_leftovers, folder / "started", key, spare_pid)
         except SpawnerError as error:
             log.error(
                 "a task left processes that do not end", extra={"key": key, "error": str(error), "hint": error.hint}
@@ -153,7 +189,9 @@ class Recovery:
         """Remove what no task owns: trees that run, and the folders of attempts."""
         executor = self._executor
         spawner = executor.spawner
-        folders = [folder for folder in self._folder.attempts.iterdir() if folder.name not in executor.running]
+        # Those whose outcome is not durable yet have theirs still.
+        owned = {task.key for task in executor.tasks.values()}
+        folders = [folder for folder in self._folder.attempts.iterdir() if folder.name not in owned]
         alive = {} if spawner is None else dict(spawner.running)
         for key in alive.keys() - executor.running.keys():
             log.warning("a process that no task owns is killed", extra={"key": key})
@@ -162,7 +200,14 @@ class Recovery:
         for folder in folders:
             record = spawn.read_started(folder)
             is_ours = record is not None and record.boot_id == executor.boot_id
-            if is_ours and folder.name not in alive and spawn.read_exit(folder, executor.boot_id) is None:
+            if is_ours and folder.name not in alive:
                 await self._kill(folder.name)
             remove_tree(folder)
+        for key in [key for key in spawn.living_keys() if self._is_stray(key)]:
+            await self._kill(key)
         executor.kept.sweep()
+
+    def _is_stray(self, key: str) -> bool:
+        """Whether it is an attempt of ours that is over."""
+        task_id = key.rpartition(".")[0]
+        return task_id not in self._executor.tasks and self._journal.known_digest(task_id) is not None

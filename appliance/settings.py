@@ -3,9 +3,10 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -15,12 +16,34 @@ from pydantic_settings import (
 )
 
 from appliance.engine import EngineSettings
-from appliance.errors import OperatorError
+from appliance.errors import SettingsWrong
 from appliance.executor import Limits
 
 FILE: Final = "box.toml"
 ENV_PREFIX: Final = "OPERIS_BOX_"
 MIB: Final = 1024 * 1024
+
+
+def relay_address(text: str) -> str:
+    """Check the address of a hub's relay."""
+    return _address(text, ("ws", "wss"), "ws://HOST:PORT/relay")
+
+
+def web_address(text: str) -> str:
+    """Check the address of a hub's web port."""
+    return _address(text, ("http", "https"), "http://HOST:PORT")
+
+
+def _address(text: str, schemes: tuple[str, str], example: str) -> str:
+    """The address, which is not repeated where it is wrong: someone may have put a secret into it."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is no address; write it as in {example}") from error
+    if parts.scheme not in schemes or not host or parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(f"must begin with {schemes[0]}:// or {schemes[1]}:// and a host, as in {example}")
+    return text
 
 
 class BoxSettings(BaseSettings):
@@ -32,9 +55,9 @@ class BoxSettings(BaseSettings):
 
     data: Path
     """The data folder."""
-    hub: str | None = None
+    hub: Annotated[str, AfterValidator(relay_address)] | None = None
     """The hub's address for boxes: ws://HOST:PORT/relay or wss://…"""
-    web: str | None = None
+    web: Annotated[str, AfterValidator(web_address)] | None = None
     """The hub's web address, at which the box enrols: http://HOST:PORT or https://…"""
     enrol: SecretStr | None = None
     """An enrolment token; ignored once the box is enrolled."""
@@ -52,10 +75,6 @@ class BoxSettings(BaseSettings):
     """How long finished tasks and synced events are kept."""
     disk_floor_mib: Annotated[int, Field(ge=1)] = 64
     """With less free space than this no task is accepted."""
-    log_format: Literal["text", "json"] = "text"
-    """How log lines look."""
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least severe log line that is written."""
 
     @classmethod
     def settings_customise_sources(
@@ -71,7 +90,8 @@ class BoxSettings(BaseSettings):
         folder = init_settings().get("data") or env_settings().get("data")
         in_file = {} if folder is None else _read_file(Path(str(folder)) / FILE)
         sources = [init_settings, env_settings]
-        if (credentials := os.environ.get("CREDENTIALS_DIRECTORY")) is not None:
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        if credentials is not None and Path(credentials).is_dir():
             sources.append(SecretsSettingsSource(settings_cls, secrets_dir=credentials, env_prefix=ENV_PREFIX.lower()))
         return (*sources, InitSettingsSource(settings_cls, in_file))
 
@@ -88,24 +108,36 @@ class BoxSettings(BaseSettings):
 
 
 def load(given: dict[str, Any]) -> BoxSettings:
-    """The settings with what the command line gives; `OperatorError` names what is wrong, without its value."""
+    """The settings with what the command line gives; `SettingsWrong` names what is wrong, without its value."""
+    names = (name for name in os.environ if name.startswith(ENV_PREFIX))
+    unknown = [name for name in names if name[len(ENV_PREFIX) :].lower() not in BoxSettings.model_fields]
+    if unknown:
+        known = ", ".join(BoxSettings.model_fields)
+        raise SettingsWrong(
+            f"a setting is wrong: {unknown[0]} in the environment is unknown", f"Known: {known}, after {ENV_PREFIX}."
+        )
     try:
         return BoxSettings(**given)
     except ValidationError as error:
         clauses = []
         for item in error.errors(include_url=False, include_input=False):
             field = ".".join(str(part) for part in item["loc"])
-            clauses.append(f"{field}: {item['msg']}")
+            clauses.append(f"{field}: {item['msg'].removeprefix('Value error, ')}")
         hint = f"See 'operis-box run --help', {ENV_PREFIX}… in the environment, and {FILE} in the data folder."
-        raise OperatorError(f"a setting is wrong: {'; '.join(clauses)}", hint) from None
+        raise SettingsWrong(f"a setting is wrong: {'; '.join(clauses)}", hint) from None
 
 
 def _read_file(path: Path) -> dict[str, Any]:
+    # What is wrong with the folder itself is told when it is opened.
     try:
         return tomllib.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return {}  # what is wrong with the folder itself is told when it is opened
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        if not os.access(path.parent, os.X_OK):
+            return {}
+        hint = "Let the box's user read it, or remove it."
+        raise SettingsWrong(f"{path} cannot be read: {error.strerror}", hint) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OperatorError(
-            f"{path} cannot be read: {error}", "Correct it; it is TOML, one 'name = value' a line."
-        ) from None
+        hint = "Correct it; it is TOML, one 'name = value' a line."
+        raise SettingsWrong(f"{path} cannot be read: {error}", hint) from None

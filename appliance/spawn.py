@@ -26,6 +26,8 @@ START_LIMIT_S = 2.0
 LOG_NAME = "spawner.log"
 # What a process in uninterruptible sleep may hold up at the daemon's start, which has 10 s in all.
 LEFTOVERS_LIMIT_S = 5.0
+# An exec takes far less; a program that erased its own command line looks like one for ever.
+EXEC_LIMIT_S = 0.2
 
 
 class SpawnerError(OperatorError):
@@ -43,6 +45,8 @@ class SpawnRequest:
     cwd: Path
     stdin: Path | None = None
     user: str | None = None
+    reuse: Path | None = None
+    """The folder of an attempt that is gone, to be renamed to `folder`; else, or where that fails, one is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,14 @@ class Exited:
     usage: Usage
 
 
-Event = Started | SpawnFailed | Exited
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Nothing of the attempt lives any more: nobody writes to its files."""
+
+    key: str
+
+
+Event = Started | SpawnFailed | Exited | Gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +199,7 @@ class Spawner(asyncio.Protocol):
             cwd=str(request.cwd),
             stdin=None if request.stdin is None else str(request.stdin),
             user=request.user,
+            reuse=None if request.reuse is None else str(request.reuse),
         )
 
     def terminate(self, key: str, grace_s: float) -> None:
@@ -249,6 +261,9 @@ class Spawner(asyncio.Protocol):
             case "exited":
                 self.running.pop(body["key"], None)
                 self._on_event(Exited(body["key"], body["exit_code"], body["signal"], Usage(**body["usage"])))
+            case "gone":
+                for key in body["keys"]:
+                    self._on_event(Gone(key))
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc  # how it was lost changes nothing: the records in the folders say what happened
@@ -336,29 +351,39 @@ def read_started(folder: Path) -> StartRecord | None:
         return None
 
 
-def read_exit(folder: Path, boot: str) -> Exit | None:
-    """The `exit` record in an attempt's folder; None where there is none of boot id `boot`."""
+def read_exit(folder: Path, key: str, boot: str) -> Exit | None:
+    """The `exit` record in an attempt's folder; None where there is none of this attempt and of boot id `boot`."""
     try:
         body = json.loads((folder / "exit").read_bytes())
-        if body["boot_id"] != boot:
+        if body["boot_id"] != boot or body["key"] != key:
             return None
         return Exit(body["exit_code"], body["signal"], body["ended_at"], Usage(**body["usage"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def kill_leftovers(started: Path, key: str) -> int:
+def living_keys() -> set[str]:
+    """The attempts of which a process lives that carries their marker, those of other boxes among them."""
+    return {key for pid in program.all_pids() if (key := program.read_marker(pid)) is not None}
+
+
+def kill_leftovers(started: Path, key: str, spare_pid: int = 0) -> int:
     """Kill every process of an attempt whose spawner has died, and return their number.
 
-    `started` is the attempt's record; where it is missing or damaged, only the marker is left to go by. Blocks for some
-    ms; SpawnerError where a process does not die within LEFTOVERS_LIMIT_S.
+    `started` is the attempt's record; where it is missing or damaged, only the marker is left to go by. `spare_pid` is
+    the living spawner, which carries the stamp of what it started last. Blocks for some ms; SpawnerError where a
+    process does not die within LEFTOVERS_LIMIT_S.
     """
     record = read_started(started.parent)
+    if record is not None and record.key != key:  # of the attempt that had the folder before
+        record = None
     if record is not None and record.boot_id != boot_id():
         return 0
+    if record is None:
+        _await_markers()
     killed: set[int] = set()
     deadline = time.monotonic() + LEFTOVERS_LIMIT_S
-    while tree := _leftovers(record, key):
+    while tree := _leftovers(record, key, spare_pid):
         if time.monotonic() > deadline:
             raise SpawnerError(
                 f"processes {sorted(tree)} of attempt {key} do not die",
@@ -371,9 +396,25 @@ def kill_leftovers(started: Path, key: str) -> int:
     return len(killed)
 
 
-def _leftovers(record: StartRecord | None, key: str) -> set[int]:
+def _await_markers() -> None:
+    """Let every process that is in the middle of an exec come out of it.
+
+    The kernel lets go of the parent, here of the spawner, before the new program has its environment. A spawner that
+    is killed just then has written no record, and for up to some ms under load the process bears no marker either.
+    """
+    deadline = time.monotonic() + EXEC_LIMIT_S
+    while time.monotonic() < deadline and any(
+        # Kernel threads, children of process 2, never have a command line; nor do zombies.
+        stat.state != b"Z" and 2 not in (pid, stat.parent) and not program.read_file(f"/proc/{pid}/cmdline")
+        for pid, stat in program.scan(None).items()
+    ):
+        time.sleep(0.001)
+
+
+def _leftovers(record: StartRecord | None, key: str, spare_pid: int) -> set[int]:
     """The living processes of an attempt, by its leader, its stamp, its marker, and what descends from those."""
     found = {pid: stat for pid, stat in program.scan(None).items() if stat.state != b"Z" or stat.threads > 1}
+    found.pop(spare_pid, None)
     leader = found.get(record.pid) if record else None
     if record and leader and leader.start_time != record.start_time:
         leader = None  # another process got that id
@@ -381,7 +422,7 @@ def _leftovers(record: StartRecord | None, key: str) -> set[int]:
         pid
         for pid, stat in found.items()
         if (record is not None and record.stamp and program.read_stamp(pid) == record.stamp)
-        or (record is not None and leader is not None and record.pid in (pid, stat.session))
+        or (record is not None and leader is not None and record.pid in (pid, stat.group, stat.session))
         or program.read_marker(pid) == key
     ]
     return program.descendants(found, tops) - {os.getpid()}

@@ -4,14 +4,17 @@ Run as `python -I -S spawner.py --folder DIR`. It imports nothing of Operis and 
 it stays small: `posix_spawn` from a small process is the quickest way to start one. It has one thread.
 
 Protocol: JSON lines on the Unix socket DIR/spawner.sock. One daemon is served at a time, the newest wins. In:
-`spawn`, `terminate`, `kill`, `list`, `retire` (field `op`); out: `hello`, `started`, `failed`, `exited` (field `ev`).
-What an attempt leaves in its folder: `stdout` and `stderr`, which the process writes itself; `started`; `exit`, written
-before `exited` is said. They are renamed into place and not fsynced, so they count only in the boot that they name.
+`spawn`, `terminate`, `kill`, `list`, `retire` (field `op`); out: `hello`, `started`, `failed`, `exited`, and `gone`
+when nothing of an attempt lives any more (field `ev`). What an attempt leaves in its folder: `stdout` and `stderr`,
+which the process writes itself; `started`; `exit`, written before `exited` is said. They are not fsynced, so they
+count only in the boot and for the attempt that they name. `spawn` may name a folder of an attempt that is gone
+(`reuse`): it is renamed, which costs a journaling file system less than making one and removing it.
 
-Whose is a process? Each attempt is a session of its own and carries a **stamp**: a hard RLIMIT_LOCKS that no other
-attempt has. No kernel since 2.4.25 looks at that limit, but it passes through fork, exec, setsid, a changed process
-group and `env -i`. The spawner is the child subreaper, so the top of whatever outlives its parent becomes its
+Whose is a process? Each attempt is a process group of its own and carries a **stamp**: a hard RLIMIT_LOCKS that no
+other attempt has. No kernel since 2.4.25 looks at that limit, but it passes through fork, exec, setsid, a changed
+process group and `env -i`. The spawner is the child subreaper, so the top of whatever outlives its parent becomes its
 child; the stamp then says whose it is, else the variable OPERIS_ATTEMPT, else its age.
+A session of its own would be a scheduling group of its own too (autogroup), and start 5 ms later on a busy machine.
 Cgroups would say the same, but a move into one waits for an RCU grace period: 5 to 15 ms for a task after a pause.
 
 SIGTERM, SIGINT and SIGHUP are ignored: only `retire`, or 30 s with neither daemon nor task, ends the spawner.
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import errno
 import fcntl
 import json
 import os
@@ -46,6 +50,14 @@ LEFTOVER_GRACE_S = 1.0
 KILL_LIMIT_S = 10.0
 # No kernel hands out a whole cycle of process ids (32,768 at least) in this time: until then a larger id is younger.
 CYCLE_S = 0.25
+# A start that is an end a moment later is neither recorded nor worth a wake-up of the daemon.
+HOLD_S = 0.002
+# Above 128 KiB, malloc would map and unmap a buffer for each read.
+READ_BYTES = 65536
+# Longer than any record.
+RECORD_BYTES = 512
+# What short tasks left behind is looked for together, this often: a search costs as much as half a task.
+SEARCH_S = 0.02
 # Probing this many ids costs as much as listing /proc on a small machine.
 PROBE_LIMIT = 128
 # A tree that forks while it is killed is swept again at once this often, then after a pause.
@@ -118,12 +130,13 @@ class Attempt:
 class Order:
     """A `spawn` as the daemon sent it; ValueError where a field is missing or of a wrong type."""
 
-    __slots__ = ("argv", "cwd", "env", "folder", "key", "stdin", "user")
+    __slots__ = ("argv", "cwd", "env", "folder", "key", "reuse", "stdin", "user")
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.key, self.folder, self.cwd = text_of(body, "key"), text_of(body, "dir"), text_of(body, "cwd")
         self.stdin: str | None = None if body.get("stdin") is None else text_of(body, "stdin")
         self.user: str | None = None if body.get("user") is None else text_of(body, "user")
+        self.reuse: str | None = None if body.get("reuse") is None else text_of(body, "reuse")
         argv, env = body.get("argv"), body.get("env")
         if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
             raise ValueError("argv is not a list of strings")
@@ -161,7 +174,16 @@ def read_file(path: str) -> bytes:
 
 
 def read_stat(pid: int) -> Stat | None:
-    text = read_file(f"/proc/{pid}/stat")
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        text = os.read(fd, 4096)  # one line, given whole
+    except OSError:  # the process ended between open and read
+        return None
+    finally:
+        os.close(fd)
     return Stat(text) if text else None
 
 
@@ -248,14 +270,20 @@ def send_signal(send: Callable[[int, int], None], target: int, number: int) -> b
 
 
 def write_record(folder: str, name: str, record: dict[str, Any]) -> None:
-    """Put a JSON file in place whole; OSError where the disk does not take it."""
-    draft = f"{folder}/.{name}.draft"
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    """Write a JSON file; OSError where the disk does not take it whole. A reader takes half a record for none.
+
+    A record in a folder that is used again is written over, at its full length: to truncate it would make ext4 write
+    it to the disk at once (auto_da_alloc: 148 µs against 4).
+    """
+    text = encode(record).encode().ljust(RECORD_BYTES)
+    fd = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, encode(record).encode())
+        if os.write(fd, text) != len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if os.fstat(fd).st_size > len(text):
+            os.ftruncate(fd, len(text))
     finally:
         os.close(fd)
-    os.rename(draft, f"{folder}/{name}")
 
 
 def because(error: OSError | ValueError) -> str:
@@ -265,6 +293,13 @@ def because(error: OSError | ValueError) -> str:
 def open_output(order: Order) -> list[int]:
     """Create the attempt's `stdout` and `stderr`. That they did not exist is the proof that it never ran."""
     try:
+        if order.reuse is not None and adopt_folder(order.reuse, order.folder):
+            out = open_empty(f"{order.folder}/stdout")
+            try:
+                return [out, open_empty(f"{order.folder}/stderr")]
+            except OSError:
+                os.close(out)
+                raise
         os.mkdir(order.folder, 0o700)
     except FileExistsError:
         if os.path.exists(f"{order.folder}/started"):
@@ -288,6 +323,32 @@ def open_output(order: Order) -> list[int]:
     return opened
 
 
+def adopt_folder(old: str, new: str) -> bool:
+    """Give a folder to another attempt; False where it is gone, or the attempt has a folder with something in it."""
+    try:
+        os.rename(old, new)
+    except OSError:
+        return False
+    return True
+
+
+def open_empty(path: str) -> int:
+    """Open an output file that an earlier attempt wrote to, as an empty one.
+
+    It is truncated through a descriptor of its own: ext4 writes a truncated file to the disk when it is closed next
+    (auto_da_alloc), which costs nothing only while it is empty. To remove and make it costs more on the whole.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o600)
+    if os.fstat(fd).st_size == 0:
+        return fd
+    try:
+        os.ftruncate(fd, 0)
+    finally:
+        os.close(fd)
+    return os.open(path, flags, 0o600)
+
+
 def open_stdin(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -309,7 +370,7 @@ def enter(folder: str) -> None:
 
 
 def start_process(order: Order, files: list[int]) -> int:
-    """Start `order.argv` in the current folder on the three `files`, as the leader of a new session; its pid."""
+    """Start `order.argv` in the current folder on the three `files`, as the leader of a new group; its pid."""
     program = order.argv[0]
     if not program.startswith("/"):
         raise SpawnRefused(f"the program {program} is not an absolute path")
@@ -325,7 +386,7 @@ def start_process(order: Order, files: list[int]) -> int:
             order.argv,
             order.env,
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(files)],
-            setsid=True,
+            setpgroup=0,
             setsigmask=(),
             setsigdef=IGNORED_SIGNALS,
         )
@@ -355,7 +416,7 @@ def start_as(order: Order, files: list[int], entry: Any) -> int:
         user=entry.pw_uid,
         group=entry.pw_gid,
         extra_groups=os.getgrouplist(entry.pw_name, entry.pw_gid),
-        start_new_session=True,
+        process_group=0,
         close_fds=False,
     )
     process.returncode = 0  # else Popen would take the exit status from the spawner when it is collected
@@ -381,7 +442,7 @@ class Spawner:
         self.listener = listener
         self.wake_fd = wake_fd
         self.pid = os.getpid()
-        self.session = os.getsid(0)
+        self.group = os.getpgrp()
         self.boot_id = read_boot_id()
         self.null_fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         self.epoll = select.epoll()
@@ -393,7 +454,13 @@ class Spawner:
         self.stamps: dict[int, Attempt] = {}
         self.last_stamp = STAMP_CEILING
         self.to_settle: list[Attempt] = []
+        self.search_at = 0.0
+        self.hold_until = 0.0
+        self.unrecorded: list[Attempt] = []
+        self.record_at = 0.0
+        self.childless = True
         self.stray_reaped = False
+        self.gone: list[str] = []
         # Exits that a full disk did not take; they are told at each hello instead.
         self.unsaved: dict[str, Attempt] = {}
         self.retiring = False
@@ -410,8 +477,13 @@ class Spawner:
                 elif self.link is not None and fd == self.link.socket.fileno():
                     self.serve(self.link, mask)
             self.reap()
+            if self.unrecorded and self.record_at <= time.monotonic():
+                self.record_starts()
             self.flush()  # exits are told before the search for what they left behind
             self.settle()
+            if self.gone:
+                self.say({"ev": "gone", "keys": self.gone}, may_wait=True)
+                self.gone = []
             self.flush()
 
     def is_over(self) -> bool:
@@ -425,6 +497,12 @@ class Spawner:
     def timeout_s(self) -> float | None:
         """How long nothing can happen without a signal or a message; None: for ever."""
         wakes = [attempt.wake_at for attempt in self.attempts.values() if attempt.phase is not Phase.RUNNING]
+        if self.to_settle:
+            wakes.append(self.search_at)
+        if self.hold_until:
+            wakes.append(self.hold_until)
+        if self.unrecorded:
+            wakes.append(self.record_at)
         if not self.attempts and self.link is None and not self.unsaved:
             wakes.append(self.alone_since_s + LINGER_S)
         return max(0.0, min(wakes) - time.monotonic()) if wakes else None
@@ -452,12 +530,13 @@ class Spawner:
             self.epoll.unregister(self.link.socket.fileno())
             self.link.socket.close()
             self.link = None
+            self.hold_until = 0.0
             self.alone_since_s = time.monotonic()
 
     def serve(self, link: Link, mask: int) -> None:
         if mask & ~select.EPOLLOUT:
             try:
-                data = link.socket.recv(262144)
+                data = link.socket.recv(READ_BYTES)
             except ConnectionError:
                 data = b""
             if not data:
@@ -494,8 +573,13 @@ class Spawner:
         else:
             raise ValueError(f"unknown op {op!r}")
 
-    def say(self, event: dict[str, Any]) -> None:
+    def say(self, event: dict[str, Any], *, may_wait: bool = False) -> None:
+        """Tell the daemon. What may wait a little is told with the next thing: of a short task, with its end."""
         if self.link is not None:
+            if not may_wait:
+                self.hold_until = 0.0
+            elif not self.link.outbox:
+                self.hold_until = time.monotonic() + HOLD_S
             self.link.outbox += encode(event).encode() + b"\n"
 
     def say_hello(self) -> None:
@@ -513,8 +597,9 @@ class Spawner:
 
     def flush(self) -> None:
         link = self.link
-        if link is None or not link.outbox:
+        if link is None or not link.outbox or self.hold_until > time.monotonic():
             return
+        self.hold_until = 0.0
         try:
             sent = link.socket.send(link.outbox)
         except BlockingIOError:
@@ -539,12 +624,31 @@ class Spawner:
         if attempt.stamp:
             self.stamps[attempt.stamp] = attempt
         started = {"pid": attempt.pid, "start_time": attempt.start_time}
-        try:
-            record = {**started, "boot_id": self.boot_id, "stamp": attempt.stamp, "key": attempt.key}
-            write_record(attempt.folder, "started", record)
-        except OSError:
-            pass  # a full disk; the marker and the stamp still find the process
-        self.say({"ev": "started", "key": attempt.key, **started})
+        if not self.unrecorded:
+            self.record_at = time.monotonic() + HOLD_S
+        self.unrecorded.append(attempt)
+        self.say({"ev": "started", "key": attempt.key, **started}, may_wait=True)
+
+    def record_starts(self) -> None:
+        """Write the `started` records that were put off; an attempt that is over by now needs none.
+
+        Until it is written, a spawner that is killed leaves the marker alone to find the processes by.
+        """
+        starts, self.unrecorded = self.unrecorded, []
+        for attempt in starts:
+            if attempt.exit is not None:
+                continue
+            record = {
+                "pid": attempt.pid,
+                "start_time": attempt.start_time,
+                "boot_id": self.boot_id,
+                "stamp": attempt.stamp,
+                "key": attempt.key,
+            }
+            try:  # noqa: SIM105 - contextlib is more than this process needs
+                write_record(attempt.folder, "started", record)
+            except OSError:
+                pass  # a full disk; the marker and the stamp still find the process
 
     def launch(self, order: Order) -> Attempt:
         if self.retiring:
@@ -596,14 +700,17 @@ class Spawner:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
+                self.childless = True
                 return
             if pid == 0:
+                self.childless = False
                 return
             attempt = self.leaders.pop(pid, None)
             if attempt is None:
                 self.stray_reaped = True
                 continue
             attempt.exit = {
+                "key": attempt.key,
                 "exit_code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
                 "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
                 "boot_id": self.boot_id,
@@ -615,6 +722,8 @@ class Spawner:
             }
             if attempt.phase is Phase.RUNNING:
                 self.report(attempt)
+            if not self.to_settle:
+                self.search_at = time.monotonic() + SEARCH_S
             self.to_settle.append(attempt)
 
     def report(self, attempt: Attempt) -> None:
@@ -627,22 +736,31 @@ class Spawner:
             write_record(attempt.folder, "exit", attempt.exit or {})
             self.unsaved.pop(attempt.key, None)
         except FileNotFoundError:
-            pass  # the daemon removed the folder: it wants no record
+            self.unsaved.pop(attempt.key, None)  # the daemon removed the folder: it wants no record
         except OSError:
             self.unsaved[attempt.key] = attempt
 
     def settle(self) -> None:
         """Look after the trees whose leader ended, whose grace is over, or that may be gone now."""
-        due, self.to_settle = self.to_settle, []
+        if self.childless:  # all that outlives its parent is our child: of no tree does anything live
+            for attempt in [each for each in self.attempts.values() if each.exit is not None]:
+                self.forget(attempt)
+            self.to_settle.clear()
+            return
         now = time.monotonic()
+        due: list[Attempt] = []
+        is_urgent = any(attempt.phase is not Phase.RUNNING for attempt in self.to_settle)
+        if self.to_settle and (is_urgent or now >= self.search_at):
+            due, self.to_settle = self.to_settle, []
         for attempt in self.attempts.values():
             if attempt.phase is Phase.RUNNING or attempt in due:
                 continue
             if now >= attempt.wake_at or (self.stray_reaped and attempt.exit is not None):
                 due.append(attempt)
         self.stray_reaped = False
+        living = self.survived([attempt for attempt in due if attempt.exit is not None])
         for attempt in due:
-            if attempt.exit is not None and not self.tree(attempt):
+            if attempt.exit is not None and attempt.key not in living:
                 self.forget(attempt)
             elif attempt.phase is Phase.RUNNING:
                 self.end(attempt, LEFTOVER_GRACE_S)
@@ -657,6 +775,7 @@ class Spawner:
             self.report(attempt)
         del self.attempts[attempt.key]
         self.stamps.pop(attempt.stamp, None)
+        self.gone.append(attempt.key)
         self.alone_since_s = time.monotonic()
 
     def end(self, attempt: Attempt, grace_s: float) -> None:
@@ -682,9 +801,10 @@ class Spawner:
             tree = self.tree(attempt)
             if not tree.keys() - killed:
                 break
-            # A whole group is killed at one blow, even one that forks. All groups of a tree are in sessions of that
-            # tree, which nobody can join from outside.
-            for group in {stat.group for stat in tree.values() if stat.session != self.session}:
+            # A whole group is killed at one blow, even one that forks; but never ours or another attempt's, which a
+            # process of this one may have joined.
+            others = {each.pid for each in self.attempts.values() if each is not attempt}
+            for group in {stat.group for stat in tree.values()} - others - {self.group}:
                 send_signal(os.killpg, group, signal.SIGKILL)
             for pid in tree:
                 send_signal(os.kill, pid, signal.SIGKILL)
@@ -692,14 +812,27 @@ class Spawner:
         attempt.wake_at = time.monotonic() + attempt.pause_s
         attempt.pause_s = min(1.0, attempt.pause_s * 2)
 
-    def tree(self, attempt: Attempt) -> dict[int, Stat]:
-        """The living processes of an attempt, zombies included; empty only if none lives.
+    def search(self, attempts: list[Attempt]) -> dict[int, Stat]:
+        """All processes that may belong to one of `attempts`, but leaders.
 
-        Cheap just after a short task: nothing of it can be older than its leader, so only the few ids given since
-        are looked at.
+        Cheap just after short tasks: nothing of theirs can be older than their leaders, so only the few ids given
+        since are looked at.
         """
-        young = time.monotonic() - attempt.born_s < CYCLE_S
-        found = scan(attempt.pid if young else None, self.leaders)
+        oldest = min(attempts, key=lambda attempt: attempt.born_s)
+        young = time.monotonic() - oldest.born_s < CYCLE_S
+        return scan(oldest.pid if young else None, self.leaders)
+
+    def survived(self, ended: list[Attempt]) -> set[str]:
+        """The keys of those of `ended`, whose leaders are gone, of which something lives. One search serves all."""
+        if not ended:
+            return set()
+        found = self.search(ended)
+        owners = [self.owner(pid, stat) for pid, stat in found.items() if stat.parent == self.pid]
+        return {owner.key for owner in owners if owner is not None}
+
+    def tree(self, attempt: Attempt) -> dict[int, Stat]:
+        """The living processes of an attempt, zombies included."""
+        found = self.search([attempt])
         tops = [pid for pid, stat in found.items() if stat.parent == self.pid and self.owner(pid, stat) is attempt]
         if attempt.exit is None and (leader := read_stat(attempt.pid)):
             found[attempt.pid] = leader
@@ -713,10 +846,12 @@ class Spawner:
         if attempt := self.attempts.get(read_marker(pid) or ""):
             return attempt
         # Without both marks only its age is left: it is younger than its leader. Where several are older, it is
-        # ended with the last of them.
+        # ended with the last of them that runs.
         born = (stat.start_time, pid)  # the ids tell apart what began in one tick, 10 ms
         older = [each for each in self.attempts.values() if (each.start_time, each.pid) < born]
-        return older[0] if len(older) == 1 else None
+        if len(older) == 1 or (older and all(each.exit is not None for each in older)):
+            return older[-1]
+        return None
 
 
 def become_detached() -> None:

@@ -101,7 +101,7 @@ class Uplink:
                     await self._try_enrol()
                 elif remembered.hub_url is None:
                     self._say(LinkState.LOCAL, hint="Name the hub with --hub and --web.")
-                    await self._nudge.wait()
+                    await self._nudged()
                 else:
                     await self._try_session(remembered.hub_url)
         finally:
@@ -134,12 +134,12 @@ class Uplink:
         told = engine.enrolment
         if told.web_url is None or told.hub_url is None:
             self._say(LinkState.LOCAL, hint="Name the hub with --hub and --web, and give it a token with --enrol.")
-            await self._nudge.wait()
+            await self._nudged()
             return
         if told.token is None:
             hint = "Make a token on the hub (operis-hub token add) and start the box with --enrol TOKEN."
             self._say(LinkState.UNENROLLED, hint=hint)
-            await self._nudge.wait()
+            await self._nudged()
             return
         self._say(LinkState.ENROLLING)
         application = Application(
@@ -157,8 +157,15 @@ class Uplink:
         except HubUnsuitable as error:
             await self._wait(LinkState.UNWANTED, str(error), error.hint)
             return
-        engine.enrolment = told.enrolled(answer.box_id, answer.hub, answer.customer)
-        await asyncio.to_thread(engine.enrolment.save, engine.folder.enrolment)
+        enrolment = told.enrolled(answer.box_id, answer.hub, answer.customer)
+        try:
+            await asyncio.to_thread(enrolment.save, engine.folder.enrolment)
+        except OSError as failed:
+            # The hub answers the same key the same way again.
+            hint = "Free some space on its disk and let the box's user write there."
+            await self._wait(LinkState.WAITING, f"the enrolment cannot be remembered: {failed.strerror}", hint)
+            return
+        engine.enrolment = enrolment
         self._backoff = Backoff()
         log.info("enrolled", extra={"box": answer.box_id, "customer": answer.customer, "hub": answer.hub})
 
@@ -335,6 +342,11 @@ class Uplink:
         return False
 
     # Between attempts
+
+    async def _nudged(self) -> None:
+        """Nothing can be done before something changes."""
+        await self._nudge.wait()
+        self._nudge.clear()
 
     async def _wait(self, state: LinkState, error: str, hint: str = "") -> None:
         delay_s = self._backoff.delay_s(random.random(), retry_after_s=self._retry_after_s)

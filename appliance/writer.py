@@ -1,14 +1,20 @@
-"""The one thread that writes the journal: all that waits goes into one commit, and so into one fsync.
+"""Group commit: all that waits goes into one transaction, and so into one fsync.
+
+The statements run on the loop's thread; they are short, and two threads would fight over the interpreter's lock at each
+of them. COMMIT, which waits for the disk, runs in a thread of its own; jobs gather meanwhile. A lone job on a disk that
+is usually quicker than the way to the thread and back is committed in place.
 
 A commit that the disk has no room for is tried again until there is: the reserve, a file that was allocated when there
 was room, is given up for it. While it is held nothing is acknowledged. A commit that fails otherwise ends the process,
 since after a failed fsync only a new start can tell what is durable.
 """
 
+import asyncio
 import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,96 +28,133 @@ log = logging.getLogger(__name__)
 
 Statement = tuple[str, tuple[Any, ...]]
 Done = Callable[[], None]
+_Job = tuple[Sequence[Statement], Done | None]
 
 # Enough for some hundred outcomes with all the output that they may carry.
 RESERVE_BYTES: Final = 16 * 1024 * 1024
 # How soon a full disk is tried again.
 FULL_RETRY_S: Final = 0.5
+# A thread and back costs about 0.1 ms; a loop that stands still for so long delays nobody.
+QUICK_S: Final = 0.0008
 # The most that one commit takes: a larger one would keep the first of its waiters waiting.
 COMMIT_JOBS: Final = 512
 
 
 class Writer:
-    """Commits jobs in the order in which they come. `deliver` gets what to call for those that are durable."""
+    """Commits jobs in the order in which they come. All methods are called on the loop's thread."""
 
-    def __init__(self, connection: sqlite3.Connection, reserve: Path, deliver: Callable[[list[Done]], None]) -> None:
+    def __init__(self, connection: sqlite3.Connection, reserve: Path, loop: asyncio.AbstractEventLoop) -> None:
         self._connection = connection
         self._reserve = reserve
-        self._deliver = deliver
-        self._jobs: queue.SimpleQueue[tuple[Sequence[Statement], Done | None] | None] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._loop = loop
+        self._waiting: list[_Job] = []
+        self._batch: list[_Job] = []
+        self._retry: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        self._has_failed = False
+        self._usual_s = QUICK_S
+        self._commits: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._commit_batches, name="commit", daemon=True)
         self.is_held = False
         """The disk is full: commits wait."""
         self.commits = 0
-        make_reserve(reserve)
+        self._has_reserve = make_reserve(reserve)
 
     def start(self) -> None:
         """Begin to commit."""
         self._thread.start()
 
     def submit(self, statements: Sequence[Statement], done: Done | None = None) -> None:
-        """Commit these together; `done` is delivered when they are durable."""
-        self._jobs.put((statements, done))
+        """Commit these together; `done` is called when they are durable."""
+        self._waiting.append((statements, done))
+        if not self._batch and len(self._waiting) == 1:
+            self._loop.call_soon(self._run_batch)
 
     def close(self) -> None:
-        """Commit what waits, unless the disk is full, and end."""
-        self._jobs.put(None)
-        self._stopping.set()
+        """Commit what waits, unless the disk is full, and end. What was to be called then is called no more."""
+        self._is_closed = True
+        if self._retry is not None:
+            self._retry.cancel()
+        self._commits.put(False)
         if self._thread.is_alive():
             self._thread.join()
+        # A commit that was under way is over; of one that failed nothing is in the database.
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        jobs = [*(self._batch if self._has_failed else ()), *self._waiting]
+        if jobs and self._execute(jobs) is None:
+            self._commit()
         self._connection.close()
 
-    def _run(self) -> None:
-        is_last = False
-        while not is_last:
-            jobs = []
-            job = self._jobs.get()
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) >= COMMIT_JOBS:
-                    break
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-            is_last = job is None
-            if jobs and self._commit([statement for statements, _ in jobs for statement in statements]):
-                self._deliver([done for _, done in jobs if done is not None])
+    def _run_batch(self) -> None:
+        """Run what waits and hand it to the disk."""
+        self._retry = None
+        if self._is_closed:
+            return
+        if not self._batch:
+            self._batch, self._waiting = self._waiting[:COMMIT_JOBS], self._waiting[COMMIT_JOBS:]
+        error = self._execute(self._batch)
+        if error is not None:
+            self._over(error)
+        elif len(self._batch) == 1 and self._usual_s < QUICK_S:
+            self._over(self._commit())
+        else:
+            self._commits.put(True)
 
-    def _commit(self, statements: list[Statement]) -> bool:
-        """Whether it is durable; False only where the disk is full and the writer is closed."""
-        while True:
-            try:
-                self._try_commit(statements)
-            except sqlite3.OperationalError as error:
-                if "full" not in str(error):
-                    _give_up(error)
-                self._hold()
-                if self._stopping.is_set():
-                    return False
-                self._stopping.wait(FULL_RETRY_S)
-            except sqlite3.DatabaseError as error:
-                _give_up(error)
-            else:
-                self._release()
-                return True
-
-    def _try_commit(self, statements: list[Statement]) -> None:
+    def _execute(self, jobs: Sequence[_Job]) -> sqlite3.Error | None:
         execute = self._connection.execute
         try:
             execute("BEGIN IMMEDIATE")
-            for sql, values in statements:
-                execute(sql, values)
-            execute("COMMIT")
-        except sqlite3.DatabaseError:
+            for statements, _ in jobs:
+                for sql, values in statements:
+                    execute(sql, values)
+        except sqlite3.Error as error:
+            self._has_failed = True
+            return error
+        return None
+
+    def _commit_batches(self) -> None:
+        """The thread."""
+        while self._commits.get():
+            self._loop.call_soon_threadsafe(self._over, self._commit())
+
+    def _commit(self) -> sqlite3.Error | None:
+        began = time.perf_counter()
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._has_failed = True
+            return error
+        self._has_failed = False
+        self._usual_s += (time.perf_counter() - began - self._usual_s) / 8
+        return None
+
+    def _over(self, error: sqlite3.Error | None) -> None:
+        """The batch is durable, or is not."""
+        if self._is_closed:
+            return
+        if error is not None:
             if self._connection.in_transaction:
-                execute("ROLLBACK")
-            raise
+                self._connection.execute("ROLLBACK")
+            if not isinstance(error, sqlite3.OperationalError) or "full" not in str(error):
+                _give_up(error)
+            self._hold()
+            self._retry = self._loop.call_later(FULL_RETRY_S, self._run_batch)
+            return
         self.commits += 1
+        self._release()
+        if not self._has_reserve:
+            self._has_reserve = make_reserve(self._reserve)
+        batch, self._batch = self._batch, []
+        if self._waiting:
+            self._loop.call_soon(self._run_batch)
+        for _, done in batch:
+            if done is not None:
+                done()
 
     def _hold(self) -> None:
         spend_reserve(self._reserve)
+        self._has_reserve = False
         if not self.is_held:
             self.is_held = True
             log.error("the disk is full: the journal waits for space", extra={"path": str(self._reserve.parent)})

@@ -1,0 +1,1 @@
+"""Tests of `appliance`, module by module."""
