@@ -350,6 +350,8 @@ class Executor:
         """The spawner's connection broke: recovery brings the next one."""
         self.unwatched |= self.pool.clear()
         for task in self.tasks.values():
+            if task.is_followed and task.key not in self.running:  # over, its outcome on its way to the disk
+                self.unwatched[task.key] = task.folder
             task.is_followed = False
         self.spawner = None
         self.on_spawner_lost()
@@ -402,7 +404,7 @@ class Executor:
                 waiter.set_result(Finished(task.id, event.state, event.outcome or Outcome()))
         if is_cut:
             self.kept.keep(task.folder)
-        elif has_run and (task.spec.stdin or not task.is_followed):
+        elif has_run and task.key not in self.unwatched and (task.spec.stdin or not task.is_followed):
             asyncio.get_running_loop().call_soon(kept.discard, task.folder)  # after who waits was told
         if task.is_followed:
             self.pool.settle(task.key, None if is_cut or task.spec.stdin else task.folder)

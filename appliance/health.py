@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pysqlite3.dbapi2 as sqlite3
 
 from appliance.folder import free_bytes
@@ -15,13 +16,13 @@ from appliance.identity import hostname
 
 def pulse(data: Path) -> dict[str, Any]:
     """What changes from minute to minute; cheap enough to be read often."""
-    memory = _fields(Path("/proc/meminfo"), ("MemTotal", "MemAvailable"))
+    memory = psutil.virtual_memory()
     return {
-        "load": [round(value, 2) for value in os.getloadavg()],
-        "memory_total_kb": memory.get("MemTotal", 0),
-        "memory_available_kb": memory.get("MemAvailable", 0),
+        "load": [round(value, 2) for value in psutil.getloadavg()],
+        "memory_total_kb": memory.total // 1024,
+        "memory_available_kb": memory.available // 1024,
         "disk_free_bytes": free_bytes(data),
-        "daemon_rss_kb": _fields(Path("/proc/self/status"), ("VmRSS",)).get("VmRSS", 0),
+        "daemon_rss_kb": psutil.Process().memory_info().rss // 1024,
         "uptime_s": round(time.clock_gettime(time.CLOCK_BOOTTIME)),
     }
 
@@ -34,8 +35,8 @@ def inventory(data: Path) -> dict[str, Any]:
         "os": _os_name(),
         "kernel": platform.release(),
         "machine": platform.machine(),
-        "cpus": os.cpu_count() or 1,
-        "memory_total_kb": _fields(Path("/proc/meminfo"), ("MemTotal",)).get("MemTotal", 0),
+        "cpus": psutil.cpu_count() or 1,
+        "memory_total_kb": psutil.virtual_memory().total // 1024,
         "disk_total_bytes": usage.f_blocks * usage.f_frsize,
         "versions": versions(),
     }
@@ -51,13 +52,3 @@ def _os_name() -> str:
         return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
     except OSError:
         return platform.system()
-
-
-def _fields(path: Path, names: tuple[str, ...]) -> dict[str, int]:
-    """Numbers of a /proc file whose lines read `Name:  number kB`."""
-    found: dict[str, int] = {}
-    for line in path.read_text().splitlines():
-        name, _, rest = line.partition(":")
-        if name in names:
-            found[name] = int(rest.split()[0])
-    return found

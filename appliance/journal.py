@@ -8,19 +8,20 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, cast
 
 import pysqlite3.dbapi2 as sqlite3
 
+from appliance import migrations
 from appliance.errors import FolderNewer, FolderUnusable, JournalDamaged, SqliteUnsafe
 from appliance.folder import DataFolder, free_bytes, sync_folder
 from appliance.writer import RESERVE_BYTES, Done, Statement, Writer, spend_reserve
 from cloudsync.spec import spec_digest
 
-VERSION: Final = 1
+VERSION: Final = migrations.VERSION
 # SQLite forum, "WAL reset bug": fixed in 3.51.3 and not in what Debian 12 and 13 carry.
 SAFE_SQLITE: Final = (3, 51, 3)
 TOMBSTONE_DAYS: Final = 60
@@ -37,8 +38,8 @@ RUN_TASK: Final = "UPDATE tasks SET state = 'running', attempt = ?, boot_id = ?,
 INTEND: Final = "UPDATE tasks SET intent = ?, intent_by = ? WHERE id = ?"
 END_TASK: Final = """
 UPDATE tasks SET state = ?, started_at = ?, ended_at = ?, exit_code = ?, error_code = ?, final_seq = ? WHERE id = ?"""
-ADD_EVENT: Final = "INSERT INTO events (seq, at, body) VALUES (?, ?, ?)"
 SET_FACT: Final = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+ADD_EVENT: Final = "INSERT INTO events (seq, at, body) VALUES (?, ?, ?)"
 UNFINISHED: Final = "SELECT * FROM tasks WHERE state IN ('accepted', 'running') ORDER BY n"
 KNOWN: Final = "SELECT spec, NULL FROM tasks WHERE id = ?1 UNION ALL SELECT NULL, digest FROM tombstones WHERE id = ?1"
 EVENTS: Final = "SELECT body FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq"
@@ -299,8 +300,7 @@ def _open_checked(folder: DataFolder, box_key: str) -> sqlite3.Connection:
 
 
 def _create(connection: sqlite3.Connection, box_key: str) -> None:
-    schema = Path(__file__).with_name("schema.sql").read_text()
-    facts: Iterable[tuple[str, object]] = (
+    facts = (
         ("box_key", box_key),
         ("incarnation", new_incarnation()),
         ("session", 0),
@@ -309,11 +309,7 @@ def _create(connection: sqlite3.Connection, box_key: str) -> None:
         ("acked_event_seq", 0),
         ("clean_stop", ""),
     )
-    connection.executescript(f"BEGIN IMMEDIATE;\n{schema}")
-    for fact in facts:
-        connection.execute(SET_FACT, fact)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("COMMIT")
+    migrations.migrate(connection, facts)
 
 
 def _move_aside(folder: DataFolder) -> None:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from appliance.folder import unusable
 from appliance.journal import Journal
 
 PAGE_TASKS: Final = 100
@@ -40,7 +41,14 @@ class LocalApi:
         self._serving: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Listen, with the socket readable by nobody else."""
+        """Listen, with the socket readable by nobody else. `FolderUnusable` where there is no room for it."""
+        try:
+            listening = self._listen()
+        except OSError as error:
+            raise unusable(self._path, error) from error
+        self._serving = asyncio.get_running_loop().create_task(self._server.serve(sockets=[listening]))
+
+    def _listen(self) -> socket.socket:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with suppress(FileNotFoundError):
             self._path.unlink()
@@ -54,7 +62,7 @@ class LocalApi:
             os.close(folder_fd)
         listening.listen(BACKLOG)
         listening.setblocking(False)
-        self._serving = asyncio.get_running_loop().create_task(self._server.serve(sockets=[listening]))
+        return listening
 
     async def stop(self) -> None:
         """Answer what was asked, and close."""

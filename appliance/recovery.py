@@ -86,6 +86,9 @@ class Recovery:
                 except SpawnerError as error:
                     log.error("no spawner can be had", extra={"error": str(error), "hint": error.hint})
                     await asyncio.sleep(RETRY_S)
+                except OSError as error:
+                    log.error("no spawner can be had", extra={"error": error.strerror or str(error)})
+                    await asyncio.sleep(RETRY_S)
 
     async def _connect(self) -> None:
         executor = self._executor

@@ -39,6 +39,7 @@ def _address(text: str, schemes: tuple[str, str], example: str) -> str:
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")
     except ValueError as error:
         raise ValueError(f"is no address; write it as in {example}") from error
     if parts.scheme not in schemes or not host or parts.username is not None or parts.query or parts.fragment:

@@ -292,15 +292,12 @@ def because(error: OSError | ValueError) -> str:
 
 def open_output(order: Order) -> list[int]:
     """Create the attempt's `stdout` and `stderr`. That they did not exist is the proof that it never ran."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         if order.reuse is not None and adopt_folder(order.reuse, order.folder):
-            out = open_empty(f"{order.folder}/stdout")
-            try:
-                return [out, open_empty(f"{order.folder}/stderr")]
-            except OSError:
-                os.close(out)
-                raise
-        os.mkdir(order.folder, 0o700)
+            flags &= ~os.O_EXCL
+        else:
+            os.mkdir(order.folder, 0o700)
     except FileExistsError:
         if os.path.exists(f"{order.folder}/started"):
             raise SpawnRefused(f"attempt {order.key} was started before: it is not started twice") from None
@@ -310,7 +307,6 @@ def open_output(order: Order) -> list[int]:
     for name in ("stdout", "stderr"):
         path = f"{order.folder}/{name}"
         try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             opened.append(os.open(path, flags, 0o600))
         except OSError as error:
             if opened:
@@ -324,29 +320,24 @@ def open_output(order: Order) -> list[int]:
 
 
 def adopt_folder(old: str, new: str) -> bool:
-    """Give a folder to another attempt; False where it is gone, or the attempt has a folder with something in it."""
+    """Give a folder to another attempt; False where it is gone, or the attempt has a folder with something in it.
+
+    What the earlier attempt wrote is gone before the folder has its new name, so that it is never taken for the new
+    one's. Each file is truncated through a descriptor of its own: ext4 writes a truncated file to the disk when it is
+    closed next (auto_da_alloc), which costs nothing only while it is empty.
+    """
     try:
+        for name in ("stdout", "stderr"):
+            fd = os.open(f"{old}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                if os.fstat(fd).st_size:
+                    os.ftruncate(fd, 0)
+            finally:
+                os.close(fd)
         os.rename(old, new)
     except OSError:
         return False
     return True
-
-
-def open_empty(path: str) -> int:
-    """Open an output file that an earlier attempt wrote to, as an empty one.
-
-    It is truncated through a descriptor of its own: ext4 writes a truncated file to the disk when it is closed next
-    (auto_da_alloc), which costs nothing only while it is empty. To remove and make it costs more on the whole.
-    """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    fd = os.open(path, flags, 0o600)
-    if os.fstat(fd).st_size == 0:
-        return fd
-    try:
-        os.ftruncate(fd, 0)
-    finally:
-        os.close(fd)
-    return os.open(path, flags, 0o600)
 
 
 def open_stdin(path: str) -> int:
@@ -630,13 +621,13 @@ class Spawner:
         self.say({"ev": "started", "key": attempt.key, **started}, may_wait=True)
 
     def record_starts(self) -> None:
-        """Write the `started` records that were put off; an attempt that is over by now needs none.
+        """Write the `started` records that were put off; an attempt of which nothing lives any more needs none.
 
         Until it is written, a spawner that is killed leaves the marker alone to find the processes by.
         """
         starts, self.unrecorded = self.unrecorded, []
         for attempt in starts:
-            if attempt.exit is not None:
+            if self.attempts.get(attempt.key) is not attempt:
                 continue
             record = {
                 "pid": attempt.pid,

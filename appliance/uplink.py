@@ -190,7 +190,7 @@ class Uplink:
             error = str(stale)
         except HubUnsuitable as unsuitable:
             error, hint, state = str(unsuitable), unsuitable.hint, LinkState.UNWANTED
-        except InvalidURI:
+        except (InvalidURI, ValueError):  # a host name that is none is a ValueError of the resolver's codec
             error, hint, state = f"{hub_url} is no WebSocket URL", "Correct --hub.", LinkState.UNWANTED
         except InvalidHandshake as failed:
             error = f"{hub_url} is no Operis hub, or a proxy stands before it: {failed}"

@@ -23,6 +23,7 @@ from sqlite3.dbapi2 import (
     OperationalError as OperationalError,
     ProgrammingError as ProgrammingError,
     Row as Row,
+    complete_statement as complete_statement,
     sqlite_version as sqlite_version,
     sqlite_version_info as sqlite_version_info,
 )

@@ -205,7 +205,27 @@ def broken_attempts(data: Path) -> None:
     (data / "attempts").write_text("")
 
 
+def broken_socket(data: Path) -> None:
+    (data / "box.sock").mkdir(parents=True)
+
+
+def broken_spawner(data: Path) -> None:
+    (data / "spawner.sock").mkdir(parents=True)
+
+
+def broken_lock(data: Path) -> None:
+    (data / "lock").mkdir(parents=True)
+
+
+def broken_reserve(data: Path) -> None:
+    (data / "reserve").mkdir(parents=True)
+
+
 BROKEN = [
+    (broken_socket, "box.sock"),
+    (broken_spawner, "spawner"),
+    (broken_lock, "lock"),
+    (broken_reserve, "reserve"),
     (broken_folder, "is not a folder"),
     (broken_format, "newer version"),
     (broken_key, "is damaged"),

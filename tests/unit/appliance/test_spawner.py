@@ -614,3 +614,22 @@ def test_a_task_that_joins_the_spawners_group_or_anothers_takes_nobody_along(dae
     stat = spawner.read_stat(other)
     assert stat is not None
     assert stat.state != b"Z"
+
+
+def test_what_an_earlier_attempt_wrote_is_gone_before_its_folder_has_the_new_name(tmp_path: Path) -> None:
+    old, new = tmp_path / "t.1", tmp_path / "t.2"
+    for folder in (old, new):
+        folder.mkdir()
+    for name in ("stdout", "stderr"):
+        (old / name).write_text("of another task")
+    (new / "stdin").touch()  # the folder cannot be given: what is seen then is the state just before it would be
+    assert not spawner.adopt_folder(str(old), str(new))
+    assert [(old / name).read_bytes() for name in ("stdout", "stderr")] == [b"", b""]
+
+
+def test_what_a_leader_that_ends_at_once_left_is_recorded_while_it_lives(daemon: Daemon, folder: Path) -> None:
+    daemon.run(
+        "t.1", "(trap '' TERM; setsid env -i /bin/bash --norc -c 'trap \"\" TERM; sleep 600; sleep 600') & exit 0"
+    )
+    wait_for(folder / "t.1" / "started")
+    assert daemon.event("gone")["keys"] == ["t.1"]

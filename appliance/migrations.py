@@ -1,0 +1,42 @@
+"""The journal's schema as steps, from an empty file to today's; each step and the record that it ran commit together.
+
+`user_version` is the number of the last step, so that an up-to-date journal is opened without loading sqlite-utils,
+which costs 0.13 s and 16 MB.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pysqlite3.dbapi2 as sqlite3
+
+VERSION: Final = 1
+_ADD_FACT: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"
+
+Fact = tuple[str, object]
+
+
+def migrate(connection: sqlite3.Connection, facts: Iterable[Fact]) -> None:
+    """Bring a journal to VERSION. A new one begins with these facts, in the same commit as its tables."""
+    from sqlite_utils import Database, Migrations
+
+    steps = Migrations("journal")
+
+    @steps(name="0001_tables")
+    def tables(database: Database) -> None:
+        for statement in _statements(Path(__file__).with_name("schema.sql")):
+            database.execute(statement)
+        for fact in facts:
+            database.execute(_ADD_FACT, fact)
+        database.execute("PRAGMA user_version = 1")
+
+    steps.apply(Database(connection))
+
+
+def _statements(file: Path) -> Iterator[str]:
+    statement = ""
+    for line in file.read_text().splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
