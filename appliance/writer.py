@@ -32,6 +32,10 @@ _Job = tuple[Sequence[Statement], Done | None]
 
 # Enough for some hundred outcomes with all the output that they may carry.
 RESERVE_BYTES: Final = 16 * 1024 * 1024
+# A person or a backup may hold the journal's lock: the loop waits for it only this long, then turns to other things
+LOCK_WAIT_MS: Final = 2
+# and comes back.
+LOCK_RETRY_S: Final = 0.02
 # How soon a full disk is tried again.
 FULL_RETRY_S: Final = 0.5
 # A thread and back costs about 0.1 ms; a loop that stands still for so long delays nobody.
@@ -62,6 +66,7 @@ class Writer:
 
     def start(self) -> None:
         """Begin to commit."""
+        self._connection.execute(f"PRAGMA busy_timeout = {LOCK_WAIT_MS}")
         self._thread.start()
 
     def submit(self, statements: Sequence[Statement], done: Done | None = None) -> None:
@@ -136,6 +141,9 @@ class Writer:
         if error is not None:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            if "locked" in str(error):  # somebody else writes to the journal just now
+                self._retry = self._loop.call_later(LOCK_RETRY_S, self._run_batch)
+                return
             if not isinstance(error, sqlite3.OperationalError) or "full" not in str(error):
                 _give_up(error)
             self._hold()

@@ -7,13 +7,15 @@ import resource
 import uuid
 from pathlib import Path
 
+import pysqlite3.dbapi2 as sqlite3
 import pytest
 
-from appliance import executor as module
+from appliance import executor as module, journal
 from appliance.errors import TaskRefused
 from cloudsync.messages import ENTRY_LIMIT_BYTES
 from cloudsync.spec import Outcome
 from cloudsync.task import TaskState
+from tests.unit.appliance import commits
 from tests.unit.appliance.engines import (
     LIMIT_S,
     Engines,
@@ -354,17 +356,24 @@ async def test_the_whole_tree_of_a_task_is_ended_when_its_time_is_over(
     assert 390 <= done.outcome.ended_at_ms - done.outcome.started_at_ms < 5000
 
 
-async def test_the_reason_is_durable_before_the_first_signal(engines: Engines, tmp_path: Path) -> None:
+async def test_no_signal_is_sent_before_its_reason_is_durable(
+    engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got_term = tmp_path / "term"
+    seen: list[bool] = []
+
+    def refuse_once(statements: commits.Statements) -> None:
+        if journal.INTEND in statements:
+            seen.append(got_term.exists())
+            if len(seen) == 1:
+                raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(journal, "_open_checked", commits.wrapped(commits.real_open(), refuse_once, commits.nothing))
     await engines.open()
-    seen = tmp_path / "seen"
-    journal = engines.path / "journal.db"
-    query = "SELECT intent FROM tasks"
-    read = f"import sqlite3; print(*sqlite3.connect('file:{journal}?mode=ro', uri=True).execute('{query}').fetchone())"
-    python = Path(os.__file__).parents[2] / "bin" / "python3"
-    script = f"trap '{python} -c \"$READ\" > {seen}; exit 0' TERM; sleep 600 & wait"
-    done = await engines.run(script, env={"READ": read}, timeout_s=0.3)
+    done = await engines.run(f"trap 'echo > {got_term}; exit 0' TERM; sleep 600 & wait", timeout_s=0.3)
     assert (done.state, done.outcome.exit_code) == (TaskState.TIMED_OUT, 0)
-    assert seen.read_text() == "timeout\n"
+    assert got_term.exists()
+    assert seen == [False, False]
 
 
 # Refusals

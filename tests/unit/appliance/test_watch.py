@@ -130,3 +130,22 @@ async def test_nobody_is_served_after_the_connection_is_gone(tmp_path: Path) -> 
     watch.remove(task)
     assert viewer.data == b""
     watch.close()
+
+
+async def test_a_follower_is_told_of_the_hole_in_a_long_output(tmp_path: Path) -> None:
+    limit = 64 * 1024
+    watch = Watch(limit, lambda _: None)
+    task = running(tmp_path)
+    task.started_boot_s = boot_s() - 10
+    path = tmp_path / "stdout"
+    path.write_bytes(b"h" * limit + b"m" * 900_000 + b"t" * limit)
+    total = path.stat().st_size
+    watch.add(task)
+    await until("a hole", lambda: path.stat().st_blocks * 512 <= limit + 2 * 4096)
+    viewer = Viewer()
+    watch.follow("t", {"stdout": 0, "stderr": 0}, viewer.offer)
+    ((start, end),) = viewer.gaps
+    assert start == limit // 2
+    assert viewer.data == b"h" * start + b"t" * (total - end)
+    watch.remove(task)
+    watch.close()

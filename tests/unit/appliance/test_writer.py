@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import pysqlite3.dbapi2 as sqlite3
 import pytest
 
 from appliance.errors import EXIT_DISK_FAILED, TaskRefused
@@ -22,12 +23,12 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 MiB of its own."""
+    """A file system of 64 MiB of its own. Named before `engines`, so that it goes after what works in it."""
     path = tmp_path / "disk"
     path.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", path], check=True)
     yield path
-    subprocess.run(["umount", "--lazy", path], check=True)
+    subprocess.run(["umount", path], check=True)
 
 
 def fill(folder: Path, leave_bytes: int = 0) -> Path:
@@ -64,6 +65,25 @@ async def test_jobs_are_durable_in_order_and_told_after(engines: Engines) -> Non
     assert engines.rows("SELECT count(*) FROM meta WHERE name LIKE 'n____' AND name <> 'name'") == [(2000,)]
 
 
+async def test_a_lock_that_somebody_else_holds_is_waited_for_without_standing_still(engines: Engines) -> None:
+    engine = await engines.open()
+    other = sqlite3.connect(engines.path / "journal.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    submitted = asyncio.create_task(engine.submit(bash("true")))
+    longest_s, seen = 0.0, asyncio.get_running_loop().time()
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        now = asyncio.get_running_loop().time()
+        longest_s, seen = max(longest_s, now - seen), now
+    assert not submitted.done()
+    assert longest_s < 0.2
+    other.execute("COMMIT")
+    other.close()
+    done = await engine.wait(await submitted)
+    assert done is not None
+    assert done.outcome.exit_code == 0
+
+
 def test_the_reserve_is_made_once_given_up_and_made_again(tmp_path: Path) -> None:
     reserve = tmp_path / "reserve"
     assert make_reserve(reserve)
@@ -82,7 +102,7 @@ def test_no_reserve_is_made_where_there_is_little_room(small_disk: Path) -> None
 
 
 async def test_a_full_disk_refuses_work_keeps_outcomes_and_recovers_by_itself(
-    engines: Engines, small_disk: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    small_disk: Path, engines: Engines, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     engine = await engines.open(small_disk / "box", disk_floor_bytes=24 * MIB)
@@ -121,7 +141,7 @@ async def test_a_full_disk_refuses_work_keeps_outcomes_and_recovers_by_itself(
 
 
 async def test_a_disk_that_is_full_beyond_the_reserve_holds_everything_and_goes_on_when_there_is_room(
-    engines: Engines, small_disk: Path
+    small_disk: Path, engines: Engines
 ) -> None:
     engine = await engines.open(small_disk / "box", disk_floor_bytes=0)
     fill(small_disk)
@@ -139,7 +159,7 @@ async def test_a_disk_that_is_full_beyond_the_reserve_holds_everything_and_goes_
     assert not engine.journal.is_held
 
 
-async def test_a_box_starts_and_stops_on_a_disk_that_is_full(engines: Engines, small_disk: Path) -> None:
+async def test_a_box_starts_and_stops_on_a_disk_that_is_full(small_disk: Path, engines: Engines) -> None:
     await engines.open(small_disk / "box", disk_floor_bytes=24 * MIB)
     done = await engines.run("echo before")
     await engines.end()
