@@ -58,7 +58,16 @@ class Verdict:
 
 def copy_id(hello: Hello) -> str:
     """Names one presented copy of a box: its incarnation, the newest session it had settled, its hardware."""
-    return f"{hello.incarnation}.{hello.last}.{hello.hwid[:12]}"
+    return f"{hello.incarnation}.{hello.last}.{_hardware(hello)}"
+
+
+def _hardware(hello: Hello) -> str:
+    return hello.hwid[:12]
+
+
+def _is_hardware_of(hello: Hello, copy: str) -> bool:
+    """Whether the hello is from where this copy was presented; a copy that has begun anew keeps only its hardware."""
+    return copy.split(".", 2)[-1] == _hardware(hello)
 
 
 def judge(known: Known, hello: Hello) -> Verdict:
@@ -76,6 +85,8 @@ def judge(known: Known, hello: Hello) -> Verdict:
             return Verdict(Ruling.QUARANTINE, "its incarnation is unknown and its journal is not empty")
         if shut and known.released_copy is None:
             return Verdict(Ruling.QUARANTINE, "the box is quarantined and no copy of it was released")
+        if shut and known.released_copy is not None and not _is_hardware_of(hello, known.released_copy):
+            return Verdict(Ruling.QUARANTINE, "the box is quarantined and this copy of it was not released")
         return Verdict(Ruling.ADOPT, "a new incarnation") if hello.session > known.fence else Verdict(Ruling.STALE)
     if shut:
         return Verdict(Ruling.QUARANTINE, "the box is quarantined and this copy of it was not released")

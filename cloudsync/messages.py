@@ -5,7 +5,6 @@ first has the batch's `from_seq`, each next one more. Entries are read one by on
 not understood is flagged and acked instead of stalling its log.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
@@ -363,11 +362,3 @@ def describe(error: ValidationError, limit: int = 3) -> str:
         clauses.append(f"{field}: {item['msg']}")
     more = error.error_count() - limit
     return "; ".join(clauses) + (f"; and {more} more" if more > 0 else "")
-
-
-def to_dict(text: str) -> dict[str, Any]:
-    """A JSON object from text that this project wrote itself."""
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise TypeError("expected a JSON object")
-    return value

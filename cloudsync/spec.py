@@ -136,6 +136,13 @@ class Output(BaseModel):
         """The bytes that are kept, exact unless `cut_bytes`."""
         return self.text.encode() if self.data_b64 is None else base64.b64decode(self.data_b64)
 
+    def ends(self) -> tuple[bytes, bytes]:
+        """Head and tail without the line between them that states the cut; all is head where there is no such line."""
+        if not self.cut_bytes:
+            return self.data(), b""
+        head, _, tail = self.data().partition(f"\n[… {self.cut_bytes} bytes left out …]\n".encode())
+        return head, tail
+
 
 class Outcome(BaseModel):
     """How a task ended. Times are the box's wall clock in milliseconds since 1970."""

@@ -33,6 +33,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def boot_s() -> float:
+    """Seconds since the machine started, its sleep included: no correction of the wall clock moves it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def new_id() -> str:
     """A fresh id."""
     return ordered_id(now_ms(), os.urandom(8))
@@ -142,6 +147,7 @@ class Dispatch:
                     if not waiter.done():
                         waiter.set_result(row)
             if self.live.watched(row["id"]):
+                self.live.attempted(row["id"], row["attempt"])
                 self.live.end(row["id"])
         if self._subscribers:
             for subscriber in self._subscribers:
@@ -149,7 +155,10 @@ class Dispatch:
 
     def _follow_started(self, row: Row) -> None:
         """Ask the box for the output of a task that was watched before it ran."""
-        if self.live.watched(row["id"]) and (session := self.sessions.get(row["box_id"])) is not None:
+        if not self.live.watched(row["id"]):
+            return
+        self.live.attempted(row["id"], row["attempt"])
+        if (session := self.sessions.get(row["box_id"])) is not None:
             session.follow(row["id"], self.live.offsets(row["id"]))
 
     def _publish(self, subscriber: Subscriber, change: Change) -> None:

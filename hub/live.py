@@ -59,14 +59,24 @@ class Watcher:
         self._wake = asyncio.Event()
         self.seen: dict[Stream, int] = {"stdout": 0, "stderr": 0}
         self.ended = False
+        # Streams of which bytes of an earlier attempt were handed on: those of a later one do not follow on them.
+        self._outdated: set[Stream] = set()
 
     def put(self, piece: Piece) -> None:
         """Hand on a piece, or lose it where the watcher is too slow: the next one will show the hole."""
+        if piece.stream in self._outdated:
+            return
         size = 0 if piece.data is None else len(piece.data)
         if self._bytes + size <= WATCHER_BYTES and len(self._pieces) < WATCHER_PIECES:
             self._bytes += size
             self._pieces.append(piece)
             self._wake.set()
+
+    def restart(self) -> None:
+        """The task is tried again: its output begins anew, and nothing more of it comes where some was handed on."""
+        self._pieces.clear()
+        self._bytes = 0
+        self._outdated |= {stream for stream in STREAMS if self.seen[stream]}
 
     def end(self) -> None:
         """The task has ended."""
@@ -103,23 +113,19 @@ class Watcher:
         return fitted
 
     def rest(self, outcome: Outcome) -> list[Piece]:
-        """What the ledgered outcome has that was not seen live."""
+        """What the ledgered outcome has that was not seen live; after bytes of an earlier attempt, a hole."""
         pieces = []
         for stream in STREAMS:
             output = outcome.stdout if stream == "stdout" else outcome.stderr
-            data = output.data()
+            if stream in self._outdated:
+                pieces.append(Piece(stream, 0, output.total_bytes, None))
+                continue
+            head, tail = output.ends()
+            pieces += self.fit(Piece(stream, 0, len(head), head))
             if output.cut_bytes:
-                pieces += self._rest_of_cut(stream, data, output.total_bytes)
-            else:
-                pieces += self.fit(Piece(stream, 0, len(data), data))
+                total = output.total_bytes
+                pieces += self.fit(Piece(stream, total - len(tail), total, tail or None))
         return pieces
-
-    def _rest_of_cut(self, stream: Stream, data: bytes, total: int) -> list[Piece]:
-        """Head, cut and tail as the outcome has them, where nothing was seen; else just the hole."""
-        if self.seen[stream] == 0:
-            self.seen[stream] = total
-            return [Piece(stream, 0, len(data), data), Piece(stream, len(data), total, None)]
-        return self.fit(Piece(stream, total, total, None)) if self.seen[stream] < total else []
 
 
 class Live:
@@ -129,6 +135,7 @@ class Live:
         self._tails: dict[str, dict[Stream, _Tail]] = {}
         self._watchers: dict[str, set[Watcher]] = {}
         self._box_of: dict[str, str] = {}
+        self._attempts: dict[str, int] = {}
 
     def watched_of(self, box_id: str) -> list[str]:
         """The tasks of a box that someone watches."""
@@ -145,10 +152,12 @@ class Live:
 
     @asynccontextmanager
     async def watch(
-        self, task_id: str, box_id: str, follow: Callable[[], None], unfollow: Callable[[], None]
+        self, task_id: str, box_id: str, follow: Callable[[], None], unfollow: Callable[[], None], attempt: int = 0
     ) -> AsyncIterator[Watcher]:
-        """Watch a task of a box while the context lasts."""
+        """Watch a task of a box while the context lasts; `attempt` is the one that the ledger knows of."""
         self._box_of[task_id] = box_id
+        # The first may be heard before it is ledgered.
+        self._attempts.setdefault(task_id, max(1, attempt))
         watcher = Watcher()
         watchers = self._watchers.setdefault(task_id, set())
         watchers.add(watcher)
@@ -164,6 +173,7 @@ class Live:
                 self._watchers.pop(task_id, None)
                 self._tails.pop(task_id, None)
                 self._box_of.pop(task_id, None)
+                self._attempts.pop(task_id, None)
                 unfollow()
 
     def chunk(self, box_id: str, message: OutputChunk) -> None:
@@ -185,6 +195,14 @@ class Live:
             return
         for watcher in self._watchers.get(message.task_id, ()):
             watcher.put(Piece(message.stream, message.from_offset, message.to_offset, None))
+
+    def attempted(self, task_id: str, attempt: int) -> None:
+        """A watched task runs for the n-th time: where that is news, what is kept is of an earlier one."""
+        if attempt > self._attempts.get(task_id, attempt):
+            self._attempts[task_id] = attempt
+            self._tails.pop(task_id, None)
+            for watcher in self._watchers[task_id]:
+                watcher.restart()
 
     def end(self, task_id: str) -> None:
         """The task is final."""

@@ -31,7 +31,7 @@ from cloudsync.transport import CLOSE_GOING_AWAY, CLOSE_VIOLATION, Channel
 from hub import roster
 from hub.auth import Auth, bearer, require
 from hub.console import Access, Console
-from hub.dispatch import Dispatch, new_id, now_ms
+from hub.dispatch import Dispatch, boot_s, new_id, now_ms
 from hub.errors import Refusal, StoreUnavailable, not_found
 from hub.roster import Admission
 from hub.session import CLOSE_STORE, CLOSE_SUPERSEDED, Session
@@ -40,7 +40,9 @@ from hub.tenancy import Role
 log = logging.getLogger(__name__)
 
 HELLO_TIMEOUT_S: Final = 20.0
-DEAD_AFTER_MS: Final = 45_000
+# Shorter than a box waits for its next welcome: where its link died after this one, the next hello waits for the lock.
+SETTLE_TIMEOUT_S: Final = 5.0
+DEAD_AFTER_S: Final = 45.0
 CLOSE_POLICY: Final = 1008
 SWEEP_S: Final = 5.0
 BACKLOG: Final = 4096
@@ -110,9 +112,9 @@ class Relay:
         """Cut off sessions that were not heard for too long, for ever."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            dead_before = now_ms() - DEAD_AFTER_MS
+            dead_before = boot_s() - DEAD_AFTER_S
             for session in list(self._dispatch.sessions.values()):
-                if session.heard_at_ms < dead_before and isinstance(session, Session):
+                if isinstance(session, Session) and session.heard_boot_s < dead_before:
                     log.info("session unheard, closed: box=%s", session.box_id)
                     session.abandon()
 
@@ -181,16 +183,15 @@ class Relay:
         except StoreUnavailable as error:
             log.error("handshake not stored, closed: %s", error)
             await channel.close(CLOSE_STORE, "the hub cannot store this now; come again")
-        except TimeoutError:
-            await channel.close(CLOSE_VIOLATION, f"no hello within {HELLO_TIMEOUT_S:.0f} s")
+        except TimeoutError as error:
+            await channel.close(CLOSE_VIOLATION, str(error))
 
     async def _serve_box(self, channel: Channel[FromBox]) -> None:
         handshake = hub_session()
         nonce = secrets.token_urlsafe(16)
         asked_at = now_ms()
         channel.send(Challenge(nonce=nonce, hub=self._hub_name))
-        async with asyncio.timeout(HELLO_TIMEOUT_S):
-            hello = await channel.receive()
+        hello = await _receive_within(channel, HELLO_TIMEOUT_S, "no hello")
         handshake.receive(hello)
         if not isinstance(hello, Hello):
             raise ProtocolViolation(f"'{hello.type}' before the handshake")
@@ -233,8 +234,7 @@ class Relay:
             )
         )
         handshake.done(WELCOMED)
-        async with asyncio.timeout(HELLO_TIMEOUT_S):
-            answer = await channel.receive()
+        answer = await _receive_within(channel, SETTLE_TIMEOUT_S, "not settled")
         if handshake.receive(answer) is HubState.CLOSED:
             found = await self._dispatch.store.write(
                 lambda c: roster.quarantine_rolled_back(c, hello.box_id, hello.session, hello, now_ms(), new_id)
@@ -322,6 +322,15 @@ class Relay:
                 del self._dispatch.sessions[session.box_id]
                 session.write_seen()
             log.info("box disconnected: box=%s session=%d", session.box_id, session.fence)
+
+
+async def _receive_within(channel: Channel[FromBox], limit_s: float, missing: str) -> FromBox:
+    """The next message; `TimeoutError` that says what is missing."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await channel.receive()
+    except TimeoutError as error:
+        raise TimeoutError(f"{missing} within {limit_s:.0f} s") from error
 
 
 def clock_offset_ms(asked_at: int, box_now: int, heard_at: int) -> int:

@@ -87,7 +87,6 @@ class Admission:
 
     verdict: Verdict
     row: Row
-    command_head: int = 0
     change: Change = field(default_factory=Change)
 
 
@@ -122,7 +121,6 @@ def admit(connection: Connection, hello: Hello, now: int, new_id: Callable[[], s
             _note(connection, admission, "hub_restored", verdict.why, now, new_id)
         case Ruling.REVOKED | Ruling.STALE | Ruling.BEGIN_ANEW:
             pass
-    admission.command_head = max(connection.execute(_HEAD, (hello.box_id,)).fetchone()[0], admission.row["command_seq"])
     return admission
 
 

@@ -33,7 +33,7 @@ from cloudsync.messages import (
 )
 from cloudsync.transport import CLOSE_GOING_AWAY, CLOSE_VIOLATION, Channel
 from hub import intake, ledger, roster
-from hub.dispatch import Dispatch, new_id, now_ms
+from hub.dispatch import Dispatch, boot_s, new_id, now_ms
 from hub.errors import HubError
 from hub.intake import Frame
 from hub.ledger import Change, FenceLost
@@ -71,6 +71,7 @@ class Session:
         self.incarnation: str = row["incarnation"]
         self.fence: int = row["fence"]
         self.heard_at_ms = now_ms()
+        self.heard_boot_s = boot_s()
         self.seen_at_ms = self.heard_at_ms
         self.health: dict[str, Any] | None = None
         self._clock_offset_ms = clock_offset_ms
@@ -191,6 +192,10 @@ class Session:
         async def load() -> None:
             try:
                 rows = await self._dispatch.store.read(lambda c: ledger.commands_between(c, self.box_id, first, last))
+            except Exception as error:  # a session that goes on without them is mute
+                log.error("commands not read, session closed: box=%s", self.box_id, exc_info=error)
+                self.end(CLOSE_STORE, "the hub cannot read its store now; come again")
+                return
             finally:
                 self._loading = False
             for row in rows:
@@ -230,12 +235,17 @@ class Session:
     async def receive(self, message: FromBox) -> None:
         """Take a message of a live session."""
         self.heard_at_ms = now_ms()
+        self.heard_boot_s = boot_s()
         match message:
             case Events():
                 await self._store_events(message)
             case Ack():
                 self._store_ack(message.seq)
             case OutputChunk():
+                # What it belongs to came before it: an event that is still on its way into the store.
+                while self._storing and not self._ended:
+                    self._stored.clear()
+                    await self._stored.wait()
                 self._dispatch.live.chunk(self.box_id, message)
             case OutputGap():
                 self._dispatch.live.gap(self.box_id, message)

@@ -89,9 +89,12 @@ def open_database(path: Path) -> Connection:
     check_sqlite_version()
     is_new = not path.exists()
     try:
+        if is_new:
+            # Its journals take their mode from it. One that another program makes meanwhile stays as it is.
+            path.touch(0o600)
         connection = connect(path)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.OperationalError as error:
+    except (sqlite3.OperationalError, OSError) as error:
         hint = "look whether this user may write there and whether the disk is full or failing"
         raise StartError(f"{path} cannot be opened: {error}", hint) from error
     except sqlite3.DatabaseError as error:
@@ -104,7 +107,6 @@ def open_database(path: Path) -> Connection:
     if version == 0:
         _create(connection, path)
     if is_new:
-        path.chmod(0o600)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)

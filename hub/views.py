@@ -105,23 +105,6 @@ class BoxView(View):
     copies: list[Copy] = Field(default_factory=list)
 
 
-class EventView(View):
-    """An entry of the ledger."""
-
-    n: int
-    """Its place in the ledger; `Last-Event-ID` resumes after it."""
-    id: str
-    box_id: str
-    incarnation: str
-    seq: int
-    type: str
-    task_id: str | None
-    state: TaskState | None
-    at: str
-    stored_at: str
-    detail: dict[str, Any] | None
-
-
 class FleetView(View):
     """The fleet in numbers."""
 

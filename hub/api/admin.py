@@ -10,6 +10,8 @@ from hub.api.context import (
     LIST_DEFAULT,
     LIST_LIMIT,
     Body,
+    Context,
+    choice,
     context,
     filters,
     known_query,
@@ -18,9 +20,10 @@ from hub.api.context import (
     principal,
     read_model,
     reply,
+    wanted_customer,
 )
 from hub.api.problem import responses
-from hub.api.tasks import LIST_PARAMETERS
+from hub.api.tasks import LIST_PARAMETERS, parameter
 from hub.auth import require
 from hub.dispatch import now_ms
 from hub.errors import forbidden, invalid
@@ -128,11 +131,11 @@ def _body(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
 
 
-async def _list(request: Request, table: str, column: str, customer_id: str | None) -> tuple[list[Row], str | None]:
-    known_query(request, "limit", "cursor")
+async def _list(request: Request, table: str, pairs: dict[str, Any], *more: str) -> tuple[list[Row], str | None]:
+    known_query(request, "limit", "cursor", *more)
     limit = number(request, "limit", LIST_DEFAULT, 1, LIST_LIMIT)
     after = request.query_params.get("cursor", "")
-    where, values = filters({column: customer_id})
+    where, values = filters(pairs)
     clause = f"{where} AND id > ?" if where else "WHERE id > ?"
     query = f"SELECT * FROM {table} {clause} ORDER BY id LIMIT ?"  # noqa: S608
 
@@ -143,14 +146,15 @@ async def _list(request: Request, table: str, column: str, customer_id: str | No
     return rows[:limit], rows[limit - 1]["id"] if len(rows) > limit else None
 
 
-def _administers(who: Principal, customer: str | None) -> str:
-    """The customer that a new key or token is for."""
+def _administers(hub: Context, who: Principal, customer: str | None) -> str:
+    """The customer that a new key or token is for. To its own admin, another customer is as one that is not."""
     require(who, Role.ADMIN)
     if who.customer_id is None:
         if customer is None:
             raise invalid("customer is missing", [{"field": "customer", "message": "the platform admin names it"}])
         return customer
-    if customer not in {None, who.customer_id}:
+    own = hub.store.read_now("SELECT name FROM customers WHERE id = ?", (who.customer_id,))
+    if customer not in {None, who.customer_id, *(row["name"] for row in own)}:
         raise forbidden("the key is another customer's", "leave 'customer' out")
     return who.customer_id
 
@@ -160,7 +164,7 @@ async def list_customers(request: Request) -> Response:
     """Customers; a customer's own admin sees its own."""
     who = principal(request)
     require(who, Role.ADMIN)
-    rows, after = await _list(request, "customers", "id", who.customer_id)
+    rows, after = await _list(request, "customers", {"id": who.customer_id})
     return reply(page([customer_view(row) for row in rows], after))
 
 
@@ -187,12 +191,26 @@ async def revoke_customer(name: str, request: Request) -> Response:
     return reply(customer_view(row))
 
 
-@router.get("/keys", responses=responses(403, 422), openapi_extra={"parameters": LIST_PARAMETERS})
+@router.get(
+    "/keys",
+    responses=responses(403, 422),
+    openapi_extra={
+        "parameters": [
+            *LIST_PARAMETERS,
+            parameter("customer", {"type": "string"}, "Only keys of this customer, by name or id."),
+            parameter("role", {"type": "string", "enum": [str(role) for role in Role]}, "Only keys with this role."),
+        ]
+    },
+)
 async def list_keys(request: Request) -> Response:
     """API keys, without their secrets."""
     who = principal(request)
     require(who, Role.ADMIN)
-    rows, after = await _list(request, "keys", "customer_id", who.customer_id)
+    pairs = {
+        "customer_id": wanted_customer(request),
+        "role": choice(request, "role", tuple(str(role) for role in Role)),
+    }
+    rows, after = await _list(request, "keys", pairs, "customer", "role")
     return reply(page([key_view(row) for row in rows], after))
 
 
@@ -208,7 +226,7 @@ async def add_key(request: Request) -> Response:
     who = principal(request)
     require(who, Role.ADMIN)
     body = await read_model(request, NewKey)
-    customer = _administers(who, body.customer)
+    customer = _administers(context(request), who, body.customer)
     row, key = await context(request).store.write(lambda c: tenancy.add_key(c, customer, body.role, now_ms()))
     return reply(key_view(row) | {"key": key}, 201, {"cache-control": "no-store"})
 
@@ -223,12 +241,21 @@ async def revoke_key(key_id: str, request: Request) -> Response:
     return reply(key_view(row))
 
 
-@router.get("/tokens", responses=responses(403, 422), openapi_extra={"parameters": LIST_PARAMETERS})
+@router.get(
+    "/tokens",
+    responses=responses(403, 422),
+    openapi_extra={
+        "parameters": [
+            *LIST_PARAMETERS,
+            parameter("customer", {"type": "string"}, "Only tokens of this customer, by name or id."),
+        ]
+    },
+)
 async def list_tokens(request: Request) -> Response:
     """Enrolment tokens, without their secrets."""
     who = principal(request)
     require(who, Role.ADMIN)
-    rows, after = await _list(request, "tokens", "customer_id", who.customer_id)
+    rows, after = await _list(request, "tokens", {"customer_id": wanted_customer(request)}, "customer")
     return reply(page([token_view(row) for row in rows], after))
 
 
@@ -244,7 +271,7 @@ async def add_token(request: Request) -> Response:
     who = principal(request)
     require(who, Role.ADMIN)
     body = await read_model(request, NewToken)
-    customer = _administers(who, body.customer)
+    customer = _administers(context(request), who, body.customer)
     row, token = await context(request).store.write(
         lambda c: tenancy.add_token(c, customer, body.uses, body.ttl_s, body.box_id, now_ms())
     )

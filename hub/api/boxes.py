@@ -22,6 +22,7 @@ from hub.api.context import (
     principal,
     read_model,
     reply,
+    wanted_customer,
 )
 from hub.api.problem import responses
 from hub.api.tasks import LIST_PARAMETERS, own_box, parameter
@@ -105,14 +106,15 @@ def _read_page(
             *LIST_PARAMETERS,
             parameter("status", {"type": "string", "enum": list(STATUSES)}, "Only boxes with this status."),
             parameter("name", {"type": "string"}, "Only boxes with this name."),
+            parameter("customer", {"type": "string"}, "Only boxes of this customer, by name or id."),
         ]
     },
 )
 async def list_boxes(request: Request) -> Response:
     """Boxes by id."""
     hub = context(request)
-    who = principal(request)
-    known_query(request, "limit", "cursor", "status", "name")
+    known_query(request, "limit", "cursor", "status", "name", "customer")
+    customer_id = wanted_customer(request)
     limit = number(request, "limit", LIST_DEFAULT, 1, LIST_LIMIT)
     wanted = choice(request, "status", STATUSES)
     name = request.query_params.get("name")
@@ -120,7 +122,7 @@ async def list_boxes(request: Request) -> Response:
     items: list[dict[str, Any]] = []
     # Status is known only in memory, so the filter is applied to whole pages until one is full.
     while True:
-        rows, queues, names = await hub.store.read(partial(_read_page, who.customer_id, after, LIST_LIMIT + 1))
+        rows, queues, names = await hub.store.read(partial(_read_page, customer_id, after, LIST_LIMIT + 1))
         for row in rows:
             after = row["id"]
             shown = view(hub, row, queues.get(row["id"]), names.get(row["customer_id"], ""), [])

@@ -151,3 +151,13 @@ def filters(pairs: dict[str, Any]) -> tuple[str, list[Any]]:
     given = {column: value for column, value in pairs.items() if value is not None}
     clause = " AND ".join(f"{column} = ?" for column in given)
     return (f"WHERE {clause}" if clause else ""), list(given.values())
+
+
+def wanted_customer(request: Request) -> str | None:
+    """The id to list by: of the customer that the query names, as far as the key may see it; '' where none is left."""
+    who = principal(request)
+    name = request.query_params.get("customer")
+    if name is None:
+        return who.customer_id
+    rows = context(request).store.read_now("SELECT id FROM customers WHERE name = ? OR id = ?", (name, name))
+    return next((row["id"] for row in rows if who.customer_id in {None, row["id"]}), "")

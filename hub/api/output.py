@@ -36,7 +36,8 @@ _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
     responses={
         200: {
             "description": "The bytes, or with follow=1 server-sent events `output {stream, offset, data_b64}`, "
-            "`gap {stream, from, to}`, `end {task}`.",
+            "`gap {stream, from, to}`, `end {task}`. A gap from before what came says "
+            "that this was of an earlier attempt.",
             "content": {"application/octet-stream": {}, "text/event-stream": {}},
         },
         206: {"description": "The asked range.", "content": {"application/octet-stream": {}}},
@@ -108,7 +109,7 @@ def _watch(hub: Context, row: Row) -> Any:
         if (session := hub.dispatch.sessions.get(box_id)) is not None:
             session.unfollow(task_id)
 
-    return hub.dispatch.live.watch(task_id, box_id, follow, unfollow)
+    return hub.dispatch.live.watch(task_id, box_id, follow, unfollow, row["attempt"])
 
 
 async def _fetch(hub: Context, row: Row, stream: Stream) -> tuple[bytes, bool]:

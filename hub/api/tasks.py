@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from cloudsync.messages import ENTRY_LIMIT_BYTES
 from cloudsync.spec import KINDS, SPEC, BashExec, encode_spec
-from cloudsync.task import FINAL, Origin, TaskState
+from cloudsync.task import FINAL, Delivery, Origin, TaskState
 from hub.api.context import (
     LIST_DEFAULT,
     LIST_LIMIT,
@@ -64,6 +64,8 @@ _FILTERS: Final = [
     parameter("state", {"type": "string", "enum": [str(state) for state in TaskState]}, "Only tasks in this state."),
     parameter("kind", {"type": "string", "enum": list(KINDS)}, "Only tasks of this kind."),
     parameter("origin", {"type": "string", "enum": [str(origin) for origin in Origin]}, "Only tasks made there."),
+    parameter("delivery", {"type": "string", "enum": [str(way) for way in Delivery]}, "Only tasks that came so far."),
+    parameter("created_by", {"type": "string"}, "Only tasks whose `created_by` is this."),
 ]
 _CREATE: Final[dict[str, Any]] = {
     "parameters": [
@@ -233,7 +235,7 @@ async def list_box_tasks(box_id: str, request: Request) -> Response:
 async def _list(request: Request, box_id: str | None, *more: str) -> Response:
     hub = context(request)
     who = principal(request)
-    known_query(request, "limit", "cursor", "state", "kind", "origin", *more)
+    known_query(request, "limit", "cursor", "state", "kind", "origin", "delivery", "created_by", *more)
     limit = number(request, "limit", LIST_DEFAULT, 1, LIST_LIMIT)
     before = number(request, "cursor", 10**12 - 1, 0, 10**12 - 1)
     where, values = filters(
@@ -243,6 +245,8 @@ async def _list(request: Request, box_id: str | None, *more: str) -> Response:
             "state": choice(request, "state", tuple(str(state) for state in TaskState)),
             "kind": choice(request, "kind", KINDS),
             "origin": choice(request, "origin", tuple(str(origin) for origin in Origin)),
+            "delivery": choice(request, "delivery", tuple(str(way) for way in Delivery)),
+            "created_by": request.query_params.get("created_by"),
         }
     )
     clause = f"{where} AND n < ?" if where else "WHERE n < ?"

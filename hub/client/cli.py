@@ -14,13 +14,14 @@ from hub.client.http import Hub
 
 FAILED: Final = 1
 USAGE: Final = 2
+INTERRUPTED: Final = 130
 
 Command = Callable[[Hub, argparse.Namespace], int]
 
 _EPILOG: Final = """\
 The hub and the key may also be given as OPERIS_HUB and OPERIS_KEY.
 Exit status: 0, 1 after an error, 2 for a command line that is wrong.
-Of 'run': the task's own; 124 timed out; 130 after Ctrl-C; 255 anything of ours."""
+Of 'run': the task's own; 124 timed out; 255 anything of ours, Ctrl-C too."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -192,7 +193,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if failed == run.OURS:
             print("operis: interrupted before the hub had answered", file=sys.stderr)
             print("hint: 'operis tasks' shows whether the task was made", file=sys.stderr)
-        return run.INTERRUPTED
+            return run.OURS
+        return INTERRUPTED
 
 
 def _command_of(argv: Sequence[str]) -> str:

@@ -86,6 +86,7 @@ class Follower:
         self._broken_since: float | None = None
         self._failures = 0
         self._whole = False
+        self._outdated: set[Stream] = set()
 
     def to_end(self) -> dict[str, Any]:
         """Follow until the task is final and its output is written; the task as it ended."""
@@ -129,6 +130,8 @@ class Follower:
                     piece = base64.b64decode(data["data_b64"], validate=True)
                     self._write(self._sinks.get(data["stream"]), int(data["offset"]), piece)
                 case "gap" if (sink := self._sinks.get(data["stream"])) is not None:
+                    if int(data["from"]) < sink.received:
+                        self._outdated.add(sink.stream)
                     self._say_hole(sink.gap(int(data["to"])))
                 case "end":
                     self.task = self._hub.named("task", data["task"])
@@ -205,7 +208,14 @@ class Follower:
     def _complete(self, stream: Stream) -> None:
         """Write what did not come live, as far as the hub keeps it; say what is missing."""
         sink = self._sinks.get(stream)
-        if sink is None or (self._whole and sink.hole() is None):
+        if sink is None:
+            return
+        if stream in self._outdated:
+            sink.give_up()
+            where = f"'operis logs {self.task['id']}' prints that of the last"
+            self._status.say(f"this {stream} is of an earlier attempt at the task; {where}")
+            return
+        if self._whole and sink.hole() is None:
             return
         kept = kept_output(self._hub, self._path, stream, sink.offset)
         # Offsets in an output that was cut mean nothing, so all of it or nothing.

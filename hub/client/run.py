@@ -19,7 +19,6 @@ from hub.client.sink import STREAMS, Sink, Stream
 
 TIMED_OUT: Final = 124
 OURS: Final = 255
-INTERRUPTED: Final = 130
 # Pauses between attempts to hand the task over: together as long as a hub takes to start again.
 RETRY_S: Final = (0.3, 0.7, 1.5)
 _FLAGS: Final = {
@@ -166,7 +165,7 @@ def _interrupted(hub: Hub, task: dict[str, Any], *, cancel: bool) -> int:
             f"task {task_id} goes on on {task['box_id']}",
             f"'operis logs {task_id} -f' follows it, 'operis cancel {task_id}' ends it",
         )
-    return INTERRUPTED
+    return OURS
 
 
 def _stdin(name: str) -> str:

@@ -141,6 +141,17 @@ def test_once_a_copy_is_released_its_new_incarnation_ends_the_quarantine() -> No
     assert rule(released, say(FRESH, session=10)) is Ruling.STALE
 
 
+@pytest.mark.parametrize("hwid", ["another", "", "0123456789a", "f.0123456789ab"])
+def test_once_a_copy_is_released_the_new_incarnation_of_another_stays_shut_out(hwid: str) -> None:
+    released = replace(QUARANTINED, released_copy=copy_id(HELLO))
+    verdict = judge(released, say(FRESH, hwid=hwid))
+    assert verdict == Verdict(Ruling.QUARANTINE, "the box is quarantined and this copy of it was not released")
+    dotted = say(FRESH, hwid="a.b.c")
+    assert (
+        rule(replace(QUARANTINED, released_copy=copy_id(dotted.model_copy(update={"last": 3}))), dotted) is Ruling.ADOPT
+    )
+
+
 def test_a_revoked_box_is_refused_whatever_it_says() -> None:
     revoked = replace(KNOWN, standing=Standing.REVOKED, released_copy=copy_id(HELLO))
     for hello in (HELLO, FRESH, say(session=1), say(incarnation="old"), say(last=0)):

@@ -274,10 +274,3 @@ def test_any_log_goes_out_in_frames_that_pass(sizes: list[int]) -> None:
         frame = len(encode_events(2**63 - 1, [], 2**63 - 1)) + sum(sizes[sent : sent + count]) + count - 1
         assert frame <= FRAME_LIMIT_BYTES
         sent += count
-
-
-def test_a_document_of_ours_is_read_as_an_object_or_not_at_all() -> None:
-    assert messages.to_dict('{"a":1}') == {"a": 1}
-    for text in ("[]", "1", "null"):
-        with pytest.raises(TypeError, match="expected a JSON object"):
-            messages.to_dict(text)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
+from appliance.output import Stream, cut
 from cloudsync.spec import (
     BASH_TIMEOUT_S,
     DELIVER_WITHIN_S,
@@ -218,3 +219,21 @@ def test_an_outcome_reads_back_as_it_was() -> None:
         ended_at_ms=3,
     )
     assert Outcome.model_validate_json(outcome.model_dump_json(exclude_none=True)) == outcome
+
+
+def test_the_ends_of_a_cut_output_are_what_lies_around_the_line_about_the_cut() -> None:
+    line = "\n[… 7 bytes left out …]\n".encode()
+    assert Output.of(b"\xffab" + line + b"cd", total_bytes=12, cut_bytes=7).ends() == (b"\xffab", b"cd")
+    assert Output.of(line, total_bytes=7, cut_bytes=7).ends() == (b"", b"")
+    assert Output.of(b"a" + line + b"b").ends() == (b"a" + line + b"b", b"")
+    assert Output.of(b"no such line", total_bytes=19, cut_bytes=7).ends() == (b"no such line", b"")
+
+
+@given(st.binary(min_size=200, max_size=2000))
+def test_the_ends_of_what_a_box_cuts_are_the_ends_of_what_was_written(data: bytes) -> None:
+    output = cut(Stream(data, b"", len(data)), 150)
+    head, tail = output.ends()
+    assert output.cut_bytes
+    assert data.startswith(head)
+    assert data.endswith(tail)
+    assert len(head) + len(tail) + output.cut_bytes == len(data)

@@ -333,6 +333,13 @@ BUGS: Final = (
     Bug("blames the box for an outdated copy", fence, "judge", "copy_only=True", "copy_only=False"),
     Bug("adopts a full journal", fence, "judge", "if hello.last or hello.command_seq:", "if False:"),
     Bug("adopts an unreleased copy", fence, "judge", "shut and known.released_copy is None", "False"),
+    Bug(
+        "adopts another than the released copy",
+        fence,
+        "judge",
+        "if shut and known.released_copy is not None",
+        "if False",
+    ),
     Bug("lets a quarantined box in", fence, "judge", "    if shut:\n", "    if False:\n"),
     Bug(
         "does not notice that the hub was restored",

@@ -4,6 +4,8 @@ import asyncio
 import base64
 from typing import Any
 
+import pytest
+
 from cloudsync.messages import OutputChunk, OutputGap
 from cloudsync.spec import Outcome, Output
 from hub.live import KEEP_BYTES, WATCHER_BYTES, Live, Piece, Watcher
@@ -164,12 +166,45 @@ async def test_outcome_fills_in_what_was_not_seen() -> None:
     ]
 
 
-async def test_cut_outcome_of_which_nothing_was_seen_is_shown_with_its_hole() -> None:
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (0, [(0, 5, b"head\xff"), (5, 100, None), (100, 105, b"tail\n")]),
+        (3, [(3, 5, b"d\xff"), (5, 100, None), (100, 105, b"tail\n")]),
+        (50, [(50, 100, None), (100, 105, b"tail\n")]),
+        (102, [(102, 105, b"il\n")]),
+        (105, []),
+    ],
+)
+async def test_cut_outcome_is_shown_with_its_hole_where_it_is(
+    seen: int, expected: list[tuple[int, int, bytes | None]]
+) -> None:
     watcher = Watcher()
-    cut = Output.of(b"head\n[95 bytes left out]\ntail\n", total_bytes=105, cut_bytes=95)
-    rest = watcher.rest(Outcome(stdout=cut))
-    assert b"".join(piece.data for piece in rest if piece.data) == cut.data()
-    assert rest[-1].to == 105
+    watcher.seen["stdout"] = seen
+    text = b"head\xff" + "\n[… 95 bytes left out …]\n".encode() + b"tail\n"
+    rest = watcher.rest(Outcome(stdout=Output.of(text, total_bytes=105, cut_bytes=95)))
+    assert [(piece.offset, piece.to, piece.data) for piece in rest] == expected
+
+
+async def test_watcher_of_a_task_that_is_tried_again_sees_one_attempt_and_a_gap_for_the_other() -> None:
+    live = Live()
+    async with watch(live) as watcher:
+        live.attempted("t", 1)
+        live.chunk("b", chunk(0, b"first"))
+        assert await pieces(watcher, 1) == [(0, 5, b"first")]
+        live.chunk("b", chunk(5, b"queued"))
+        live.attempted("t", 2)
+        assert live.offsets("t") == {"stdout": 0, "stderr": 0}
+        live.chunk("b", chunk(0, b"second try"))
+        live.chunk("b", chunk(0, b"err", stream="stderr"))
+        assert await pieces(watcher, 1) == [(0, 3, b"err")]
+        async with watch(live) as late:
+            assert sorted(await pieces(late, 2)) == [(0, 3, b"err"), (0, 10, b"second try")]
+        live.attempted("t", 2)
+        live.end("t")
+        assert await watcher.next() == []
+        rest = watcher.rest(Outcome(stdout=Output.of(b"second try"), stderr=Output.of(b"error")))
+        assert rest == [Piece("stdout", 0, 10, None), Piece("stderr", 3, 5, b"or")]
 
 
 async def test_piece_that_is_not_base64_is_dropped() -> None:

@@ -10,7 +10,7 @@ from cloudsync import identity
 from cloudsync.messages import Challenge, Denied, Message, RolledBack, Settled, Stale, Welcome
 from hub import roster, tenancy
 from hub.dispatch import now_ms
-from hub.relay import clock_offset_ms
+from hub.relay import SETTLE_TIMEOUT_S, clock_offset_ms
 from tests.unit.hub.http import Http
 from tests.unit.hub.peer import Peer, event, outcome, some_id
 from tests.unit.hub.running import RunningHub, look, make
@@ -73,6 +73,15 @@ async def test_session_number_that_was_used_is_stale_and_changes_nothing(hub: Ru
     verdict = await hub.mine(late).greet()
     assert verdict == Stale(fence=1)
     await box.beat()
+
+
+async def test_box_whose_link_died_after_the_welcome_gets_its_next_session_before_it_gives_up(hub: RunningHub) -> None:
+    box = await hub.box()
+    assert isinstance(await box.greet(), Welcome)
+    again = hub.mine(box.copy("hw"))
+    async with asyncio.timeout(SETTLE_TIMEOUT_S + 2):
+        assert isinstance(await again.greet(), Welcome)
+    assert await box.closed() == (1002, f"not settled within {SETTLE_TIMEOUT_S:.0f} s")
 
 
 async def test_newer_session_supersedes_the_older(hub: RunningHub, http: Http) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import json
 
+import pytest
+
 from cloudsync.log import WINDOW_ENTRIES
 from cloudsync.messages import Ack, Commands, LostEvent, Pulse, Settled, encode_entry, encode_events
 from hub import roster
-from hub.session import CLOSE_SUPERSEDED
+from hub.session import CLOSE_STORE, CLOSE_SUPERSEDED
 from tests.unit.hub.http import Http
 from tests.unit.hub.peer import BOX_NOW_MS, event, outcome, some_id
 from tests.unit.hub.running import RunningHub, bash, look, make
@@ -281,6 +283,25 @@ async def test_time_last_heard_is_kept_when_the_session_ends(hub: RunningHub, ht
         pass
     assert shown["status"] == "stale"
     assert shown["last_seen_at"]
+
+
+async def test_session_whose_commands_cannot_be_read_is_closed_and_the_next_gets_them(
+    hub: RunningHub, http: Http, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = await hub.box()
+    task_id = await make(http, box.box_id)
+    await box.connect()
+    await box.commands(1)
+    await box.cut()
+    box.command_seq = 0
+    await hub.job(lambda c: c.execute("ALTER TABLE commands RENAME COLUMN made_by TO made"))
+    await box.begin()
+    assert (await box.closed())[0] == CLOSE_STORE
+    assert "commands not read, session closed: box=box-1" in caplog.text
+    caplog.clear()
+    await hub.job(lambda c: c.execute("ALTER TABLE commands RENAME COLUMN made TO made_by"))
+    await box.begin()
+    assert (await box.commands(1))[0]["task_id"] == task_id
 
 
 async def test_session_of_a_released_fence_can_be_judged_without_a_connection(hub: RunningHub) -> None:

@@ -237,7 +237,8 @@ def test_two_programs_may_make_the_database_at_once(tmp_path: Path) -> None:
 
 def test_database_is_for_its_owner_alone_and_durable_by_default(tmp_path: Path) -> None:
     connection = open_database(tmp_path / "hub.db")
-    assert (tmp_path / "hub.db").stat().st_mode & 0o777 == 0o600
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"hub.db": 0o600, "hub.db-wal": 0o600, "hub.db-shm": 0o600}
     assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
     connection.close()

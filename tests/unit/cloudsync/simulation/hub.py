@@ -94,6 +94,8 @@ class HubEnd:
                 assert hello.session > row.fence, "two connections hold one session"
                 assert not hello.command_seq, "a journal that holds commands was taken for an empty one"
                 assert row.standing is Standing.ACTIVE or row.released, "nobody released it"
+                released_here = row.released is None or row.released.endswith(f".{hello.hwid[:12]}")
+                assert row.standing is Standing.ACTIVE or released_here, "another copy was released"
                 closed = row.closed if row.incarnation is None else row.closed | {row.incarnation}
                 self.hub.row = Row(incarnation=hello.incarnation, closed=closed, waiting=row.waiting, ledger=row.ledger)
                 self.hub.row.fence = hello.session

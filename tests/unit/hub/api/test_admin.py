@@ -34,6 +34,11 @@ async def test_admin_of_a_customer_makes_keys_for_it_alone(hub: RunningHub) -> N
     await hub.customer("other")
     admin = hub.http(await hub.key(role="admin"))
     assert (await admin.post("/api/v1/keys", {"role": "viewer", "customer": "other"})).status == 403
+    assert (await admin.post("/api/v1/keys", {"role": "viewer", "customer": "none"})).status == 403
+    acme = hub.rows("SELECT id FROM customers WHERE name = 'acme'")[0]["id"]
+    for own in ("acme", acme):
+        assert (await admin.post("/api/v1/keys", {"role": "viewer", "customer": own})).json()["customer_id"] == acme
+        assert (await admin.post("/api/v1/tokens", {"customer": own})).json()["customer_id"] == acme
     assert (await admin.post("/api/v1/keys", {"role": "platform"})).status == 422
     platform = hub.http(hub.admin_key)
     assert (await platform.post("/api/v1/keys", {"role": "viewer"})).status == 422
@@ -68,6 +73,31 @@ async def test_token_is_shown_once_counted_and_revoked(hub: RunningHub) -> None:
     assert (await admin("DELETE", f"/api/v1/tokens/{made['id']}")).json()["revoked_at"]
     body = {"token": made["token"], "public_key": "A" * 43 + "=", "name": "b"}
     assert (await hub.http(None).post("/api/v1/enrol", body)).status in {403, 422}
+
+
+async def test_lists_are_filtered_by_fields(hub: RunningHub) -> None:
+    await hub.customer("other")
+    admin = hub.http(await hub.key(role="admin"))
+    for customer in ("acme", "other"):
+        await hub.key(customer, "viewer")
+        await hub.token(customer)
+    platform = hub.http(hub.admin_key)
+    names = {row["id"]: row["name"] for row in hub.rows("SELECT id, name FROM customers")}
+
+    async def found(http: Http, path: str) -> list[tuple[str | None, str | None]]:
+        items = (await http.get(f"/api/v1/{path}")).json()["items"]
+        return sorted((names.get(item["customer_id"]), item.get("role")) for item in items)
+
+    assert await found(platform, "keys?customer=acme") == [("acme", "admin"), ("acme", "viewer")]
+    assert await found(platform, "keys?role=viewer") == [("acme", "viewer"), ("other", "viewer")]
+    assert await found(platform, "keys?role=viewer&customer=other&limit=1") == [("other", "viewer")]
+    assert await found(platform, "keys?customer=none") == []
+    assert await found(platform, "tokens?customer=other") == [("other", None)]
+    assert await found(admin, "keys?customer=other") == []
+    assert await found(admin, "tokens?customer=other") == []
+    assert await found(admin, "keys?role=viewer") == [("acme", "viewer")]
+    for wrong in ("keys?role=emperor", "tokens?role=viewer", "customers?customer=acme"):
+        assert (await platform.get(f"/api/v1/{wrong}")).status == 422
 
 
 async def test_lists_come_in_pages(hub: RunningHub) -> None:

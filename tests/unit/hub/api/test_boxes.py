@@ -41,6 +41,13 @@ async def test_long_list_comes_in_pages_and_is_filtered(hub: RunningHub, http: H
     assert (len(never["items"]), never["next"]) == (7, None)
     assert [item["id"] for item in (await http.get("/api/v1/boxes?name=box-3")).json()["items"]] == ["box-3"]
     assert (await http.get("/api/v1/boxes?status=asleep")).status == 422
+    await hub.customer("other")
+    await hub.box("theirs", "other")
+    platform = hub.http(hub.admin_key)
+    assert [item["id"] for item in (await platform.get("/api/v1/boxes?customer=other")).json()["items"]] == ["theirs"]
+    assert len((await http.get("/api/v1/boxes?customer=acme")).json()["items"]) == 8
+    assert (await http.get("/api/v1/boxes?customer=other")).json()["items"] == []
+    assert (await platform.get("/api/v1/boxes?customer=none")).json()["items"] == []
 
 
 async def test_fleet_counts_boxes_by_status_and_open_tasks_by_state(hub: RunningHub, http: Http) -> None:

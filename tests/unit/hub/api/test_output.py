@@ -74,13 +74,15 @@ async def test_ranges(hub: RunningHub, http: Http) -> None:
 
 async def test_cut_output_says_so(hub: RunningHub, http: Http) -> None:
     box, task_id = await started(hub, http)
-    cut = Output.of(b"head\n[9 bytes left out]\ntail", total_bytes=17, cut_bytes=9)
+    cut = Output.of("head\n[… 9 bytes left out …]\ntail".encode(), total_bytes=17, cut_bytes=9)
     await box.report(event(task_id, "succeeded", Outcome(exit_code=0, stdout=cut)))
     answer = await http.get(f"/api/v1/tasks/{task_id}/output")
     assert (answer.headers["operis-truncated"], answer.body) == ("true", cut.data())
     async with http.events(f"/api/v1/tasks/{task_id}/output?follow=1") as events:
         found = await events.until("end")
-    assert [one.name for one in found] == ["output", "gap", "end"]
+    assert [one.name for one in found] == ["output", "gap", "output", "end"]
+    assert pieces(found) == [(0, b"head"), (13, b"tail")]
+    assert found[1].data == {"stream": "stdout", "from": 4, "to": 13}
     assert found[-1].data["task"]["truncated"] is True
 
 
@@ -137,6 +139,23 @@ async def test_dropped_piece_is_announced_and_not_made_up(hub: RunningHub, http:
         assert (await next_named(events, "gap")).data == {"stream": "stdout", "from": 5, "to": 9}
         await box.report(event(task_id, "succeeded", outcome(0, b"0123456789abc")))
         assert pieces(await events.until("end")) == [(9, b"9"), (10, b"abc")]
+
+
+async def test_output_of_two_attempts_is_never_mixed(hub: RunningHub, http: Http) -> None:
+    box, task_id = await started(hub, http)
+    path = f"/api/v1/tasks/{task_id}/output?follow=1"
+    async with http.events(path) as events:
+        await box.hear(Follow)
+        await box.output(task_id, 0, b"one")
+        assert pieces([await next_named(events, "output")]) == [(0, b"one")]
+        await box.cut()
+        await box.connect()
+        # The piece is on the heels of the event and must not overtake it.
+        await box.report(event(task_id, "running", attempt=2), wait=False)
+        await box.output(task_id, 0, b"two two")
+        await box.report(event(task_id, "succeeded", outcome(0, b"two two"), attempt=2))
+        found = await events.until("end")
+    assert [(one.name, one.data) for one in found[:-1]] == [("gap", {"stream": "stdout", "from": 0, "to": 7})]
 
 
 async def test_box_that_comes_back_is_asked_for_the_rest(hub: RunningHub, http: Http) -> None:

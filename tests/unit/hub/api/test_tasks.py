@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -150,13 +151,19 @@ async def test_list_is_filtered_by_fields(hub: RunningHub, http: Http, box: Peer
     assert await ids("state=cancelled") == [first]
     assert await ids("box_id=box-2&state=queued&kind=bash.exec&origin=hub") == [second]
     assert await ids("origin=local") == []
+    assert await ids("delivery=unsent&box_id=box-2") == [second]
+    assert await ids("delivery=confirmed") == []
+    maker = (await look(http, first))["created_by"]
+    await make(hub.http(await hub.key()), "box-1")
+    assert await ids(f"created_by={quote(maker)}") == [second, first]
+    assert await ids("created_by=nobody") == []
     assert await ids("box_id=none") == []
 
 
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=501", "limit=x", "limit=0000000000001999999", "limit=-1", "cursor=x", "cursor=" + "9" * 5000,
-     "state=flying", "kind=x", "origin=x", "color=red", "wait_s=1"],
+     "state=flying", "kind=x", "origin=x", "delivery=x", "color=red", "wait_s=1"],
 )  # fmt: skip
 async def test_query_that_is_wrong_is_named(http: Http, query: str) -> None:
     answer = await http.get(f"/api/v1/tasks?{query}")

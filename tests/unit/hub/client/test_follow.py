@@ -142,6 +142,18 @@ def test_output_that_came_as_it_is_kept_is_said_to_be_cut(followed: Followed, pe
     assert followed.said.getvalue().startswith("operis: stdout is cut to what the hub keeps")
 
 
+def test_output_of_an_earlier_attempt_is_said_and_never_completed_with_that_of_the_last(
+    followed: Followed, peer: Peer
+) -> None:
+    gap = event("gap", {"stream": "stdout", "from": 0, "to": 6})
+    kept = Reply(206, b"cond", {"Operis-Truncated": "false"})
+    peer.tell("GET", OUTPUT, stream(output(0, b"fi"), gap, end()), kept)
+    followed.to_end()
+    assert followed.out == b"fi"
+    assert "stdout is of an earlier attempt at the task" in followed.said.getvalue()
+    assert f"operis logs {TASK_ID}" in followed.said.getvalue()
+
+
 def test_stream_that_never_ends_is_left_when_the_task_has_ended(followed: Followed, peer: Peer) -> None:
     # Only the follower's own clock can end this wait: the stream stays open and silent.
     silent = stream(output(0, b"ab"), lambda: time.sleep(0.9))

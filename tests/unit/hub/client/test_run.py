@@ -214,7 +214,7 @@ def test_ctrl_c_says_what_becomes_of_the_task(start: Start, peer: Peer, cancel: 
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     leave.set()
-    assert process.returncode == 130
+    assert process.returncode == 255
     assert b"Traceback" not in err
     assert (b"is being cancelled" if cancel else b"task t-1 goes on on box-1") in err
     assert f"operis {'task' if cancel else 'logs'} {TASK_ID}".encode() in err
@@ -230,7 +230,7 @@ def test_ctrl_c_before_the_hub_answers_says_how_to_look(start: Start, peer: Peer
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     leave.set()
-    assert process.returncode == 130
+    assert process.returncode == 255
     assert b"Traceback" not in err
     assert b"operis tasks" in err
 
