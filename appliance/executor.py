@@ -40,6 +40,7 @@ from appliance.planner import (
 from appliance.pool import FolderPool
 from appliance.spawn import Event, Exited, Gone, Spawner, SpawnerError, SpawnFailed, Started, read_started
 from appliance.watch import Offer, Watch
+from cloudsync.ids import ordered_id
 from cloudsync.messages import ENTRY_LIMIT_BYTES, FlaggedEvent, Stream, TaskEvent, encode_entry
 from cloudsync.spec import ErrorBody, Outcome, Output, TaskSpec, Usage, encode_spec, spec_digest
 from cloudsync.task import Origin, TaskState
@@ -154,7 +155,7 @@ class Executor:
             message = f"the task has {len(spec_json.encode())} bytes, {SPEC_LIMIT_BYTES} are allowed"
             hint = "Put what is long into a file on the box."
             raise TaskRefused(ErrorBody(code="too_large", message=message, hint=hint))
-        task = LiveTask(new_task_id(now), spec, spec_json, origin, created_by, now, accepted_at_ms=now)
+        task = LiveTask(ordered_id(now, os.urandom(8)), spec, spec_json, origin, created_by, now, accepted_at_ms=now)
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         batch = self.new_batch()
         new: list[LiveTask] = []
@@ -466,12 +467,6 @@ class Executor:
         self._is_held = False
         self.fill()
 
-    def kill_all(self) -> None:
-        """Give what is being ended no more time."""
-        for task in self.running.values():
-            if task.intent is not None and self.spawner is not None:
-                self.spawner.kill(task.key)
-
     def close(self) -> None:
         """Start nothing more; what runs goes on under the spawner. What comes is accepted for the next daemon."""
         self._is_closing = True
@@ -486,11 +481,6 @@ class Executor:
             except SpawnerError:
                 log.debug("the spawner is gone already")
             spawner.close()
-
-
-def new_task_id(at_ms: int) -> str:
-    """An id that nobody else makes; those that are made later sort later, which keeps the index small."""
-    return f"{at_ms:012x}{os.urandom(10).hex()}"
 
 
 def _has_started(task: LiveTask) -> bool:

@@ -113,7 +113,6 @@ class Recovery:
         """Do what the planner says of each running task; returns those whose tree must be killed first."""
         executor = self._executor
         over: list[Burial] = []
-        batch = executor.new_batch()
         for task in [task for task in executor.running.values() if task.is_due]:
             record = spawn.read_exit(task.folder, task.key, executor.boot_id)
             told = early.get(task.key)
@@ -146,7 +145,6 @@ class Recovery:
                     executor.spawn(task, task.attempt)
                 case _:
                     raise AssertionError(found)
-        batch.commit()
         executor.fill()
         return over
 

@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _leaf(commands, "task", tasks.task, "show one task, and where its time went").add_argument("task", metavar="ID")
     _leaf(commands, "cancel", tasks.cancel, "cancel a task").add_argument("task", metavar="ID")
 
-    logs = _leaf(commands, "logs", tasks.logs, "write a task's output, exactly as it was", json=False)
+    logs = _leaf(commands, "logs", tasks.logs, "write a task's output, exactly as it was")
     logs.add_argument("task", metavar="ID")
     logs.add_argument("-f", "--follow", action="store_true", help="as it comes, until the task ends")
     logs.add_argument("--stream", choices=["stdout", "stderr", "both"], default="both", help="which of them (both)")
@@ -93,14 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _leaf(commands: Any, name: str, command: Command, text: str, *, json: bool = True) -> argparse.ArgumentParser:
+def _leaf(commands: Any, name: str, command: Command, text: str) -> argparse.ArgumentParser:
     description = f"{text[0].upper()}{text[1:]}."
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=description, allow_abbrev=False)
     # Where they stand does not matter; what is not given here leaves what was given before the command.
     parser.add_argument("--hub", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument("--key", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    if json:
-        parser.add_argument("--json", action="store_true", help="print the API's JSON")
+    parser.add_argument("--json", action="store_true", help="print the API's JSON")
     parser.set_defaults(call=command)
     return parser
 

@@ -1,6 +1,7 @@
 """The commands about tasks: `tasks`, `task`, `cancel`, `logs`."""
 
 import argparse
+import base64
 import json
 import sys
 from typing import Any, Final
@@ -119,16 +120,28 @@ def cancel(hub: Hub, arguments: argparse.Namespace) -> int:
 
 
 def logs(hub: Hub, arguments: argparse.Namespace) -> int:
-    """Write a task's output, byte by byte as it was; with `-f` as it comes, until the task ends."""
+    """Write a task's output, byte by byte as it was; with `-f` as it comes, until the task ends.
+
+    As JSON it is one object, with `-f` once the task has ended: each stream as text and as base64 of its bytes.
+    """
     found = hub.named("task", hub.get(f"tasks/{segment(arguments.task)}"))
     wanted: tuple[Stream, ...] = STREAMS if arguments.stream == "both" else (arguments.stream,)
     if arguments.follow and not is_final(found):
-        sinks = {name: sink for name, sink in live_sinks().items() if name in wanted}
+        sinks = {name: sink for name, sink in live_sinks().items() if name in wanted and not arguments.json}
         status = StatusLine()
         try:
             Follower(hub, found, sinks, status).to_end()
         finally:
             status.clear()
+        if not arguments.json:
+            return 0
+    if arguments.json:
+        outputs = {stream: kept_output(hub, f"tasks/{segment(arguments.task)}", stream) for stream in wanted}
+        shown: dict[str, Any] = {"task_id": found["id"], "truncated": any(kept.cut for kept in outputs.values())}
+        for stream, kept in outputs.items():
+            shown[stream] = kept.data.decode(errors="replace")
+            shown[f"{stream}_b64"] = base64.b64encode(kept.data).decode()
+        print(json.dumps(shown))
         return 0
     files = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
     for stream in wanted:

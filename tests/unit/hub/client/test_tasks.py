@@ -110,5 +110,26 @@ def test_logs_follow_a_running_task_and_end_with_0(operis: Operis, peer: Peer) -
     assert (done.status, done.out, done.err) == (0, b"live\n", "")
 
 
+def test_logs_as_json_are_text_and_exact_bytes_of_each_stream(operis: Operis, peer: Peer) -> None:
+    peer.tell("GET", f"tasks/{TASK_ID}", as_json(ended()))
+    peer.tell("GET", OUTPUT, Reply(200, b"\xffout"), Reply(200, b"err", {"Operis-Truncated": "true"}))
+    done = operis("logs", TASK_ID, "--json")
+    shown = json.loads(done.out)
+    assert (done.status, done.err) == (0, "")
+    assert base64.b64decode(shown["stdout_b64"]) == b"\xffout"
+    assert (shown["task_id"], shown["stdout"], shown["stderr"]) == (TASK_ID, "\ufffdout", "err")
+    assert shown["truncated"] is True
+
+
+def test_logs_as_json_wait_for_the_end_where_they_follow(operis: Operis, peer: Peer) -> None:
+    data = base64.b64encode(b"live\n").decode()
+    peer.tell("GET", f"tasks/{TASK_ID}", as_json(a_task(state="running")))
+    out = event("output", {"stream": "stdout", "offset": 0, "data_b64": data})
+    peer.tell("GET", OUTPUT, stream(out, event("end", {"task": ended("failed", 9)})), Reply(200, b"live\n"))
+    done = operis("logs", TASK_ID, "-f", "--json", "--stream", "stdout")
+    assert json.loads(done.out)["stdout"] == "live\n"
+    assert "stderr" not in json.loads(done.out)
+
+
 def test_command_of_a_task_of_another_kind_is_its_kind() -> None:
     assert tasks.command_of(a_task(kind="browser.run", spec=None)) == "browser.run"
