@@ -886,9 +886,9 @@ def listen(path: str) -> socket.socket:
 
 
 def watch_signals() -> int:
-    """Make SIGCHLD readable. The ignored signals get a handler, since SIG_IGN would pass to tasks through exec."""
+    """Make SIGCHLD readable. What is to be ignored gets a handler, since SIG_IGN would pass to tasks through exec."""
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *IGNORED_SIGNALS}:
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
     return read_fd

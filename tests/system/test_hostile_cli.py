@@ -242,7 +242,7 @@ def test_operator_with_a_key_that_will_not_do(shared_plant: Plant) -> None:
     env = {"OPERIS_HUB": url, "OPERIS_KEY": made["key"]}
     assert call("operis", "boxes", env=env).status == 0
     call("operis-hub", "key", "revoke", made["id"], "--data", str(shared_plant.hub.data))
-    done = wait_until("the key revoked", lambda: (one := call("operis", "boxes", env=env)).status and one)
+    done = wait_until("the key revoked", lambda: one if (one := call("operis", "boxes", env=env)).status else None)
     assert isinstance(done, Done)
     assert_said("operis", done, 1, "key")
     assert made["key"] not in done.err
