@@ -14,8 +14,6 @@ CONSOLE_FLOOR = {"ws_echo": 1, "spawn": 1, "commit": 4}
 BOX_SEQUENTIAL_FLOOR = {"spawn": 1, "commit": 2}
 
 PARALLEL_METHODS = (Method.POPEN, Method.THREADS, Method.LOOP)
-# What a program with eight callers does: each waits for its own. The loop, which nobody waits in, is shown beside it.
-CALLER_METHODS = (Method.POPEN, Method.THREADS)
 
 
 def floors(folder: Path) -> list[Subject]:
@@ -30,7 +28,7 @@ def floors(folder: Path) -> list[Subject]:
 
 def derive(figures: dict[str, Figure]) -> dict[str, Figure]:
     """The floors that are made of the measured ones."""
-    best = quickest(figures, [SpawnFloor(method).name for method in CALLER_METHODS])
+    best = quickest(figures, [SpawnFloor(method).name for method in PARALLEL_METHODS])
     return {
         f"spawn_{PARALLEL}": figures[best],
         "console_floor": weighted_sum(figures, CONSOLE_FLOOR),

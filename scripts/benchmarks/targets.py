@@ -33,7 +33,6 @@ TARGETS = (
     Target("http_echo", "console_floor", 2.0, at_most=True),
     Target("box_sequential", "box_sequential_floor", 0.75, at_most=False, inverted=True),
     Target("box_8", "spawn_8", 0.7, at_most=False),
-    Target("box_8", "spawn_8_loop", 0.7, at_most=False),
     Target("hub_cpu_1_box", None, 500, at_most=True),
     Target("hub_cpu_100_boxes", None, 500, at_most=True),
     Target("box_idle_cpu", None, 1.0, at_most=True),

@@ -34,7 +34,7 @@ def test_every_floor_is_measured_and_leaves_no_file(tmp_path: Path) -> None:
     parts = [figures[name].rounds[0] for name in ("ws_echo", "spawn", "commit")]
     assert derived["console_floor"].rounds[0] == pytest.approx(parts[0] + parts[1] + 4 * parts[2])
     assert derived["box_sequential_floor"].rounds[0] == pytest.approx(parts[1] + 2 * parts[2])
-    rates = [figures[name] for name in ("spawn_8_popen", "spawn_8_threads")]
+    rates = [figures[name] for name in ("spawn_8_popen", "spawn_8_threads", "spawn_8_loop")]
     assert derived["spawn_8"].p50 == max(rate.p50 for rate in rates)
     assert list(tmp_path.iterdir()) == []
 
