@@ -25,6 +25,7 @@ from typing import Any, Final, TypeVar
 
 import pysqlite3.dbapi2 as sqlite3
 
+from hub import migrations
 from hub.errors import StartError, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,6 @@ Row = Any
 T = TypeVar("T")
 Job = Callable[[Connection], T]
 
-SCHEMA_VERSION: Final = 1
 # SQLite 3.7.0 to 3.51.2 can corrupt a WAL database that two connections write and checkpoint at once.
 SAFE_SQLITE: Final = (3, 51, 3)
 # More would not make the fsync cheaper, only the wait of the first caller longer.
@@ -93,19 +93,19 @@ def open_database(path: Path) -> Connection:
             # Its journals take their mode from it. One that another program makes meanwhile stays as it is.
             path.touch(0o600)
         connection = connect(path)
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version = migrations.version(connection)
     except (sqlite3.OperationalError, OSError) as error:
         hint = "look whether this user may write there and whether the disk is full or failing"
         raise StartError(f"{path} cannot be opened: {error}", hint) from error
     except sqlite3.DatabaseError as error:
         raise StartError(f"{path} is not a usable database: {error}", "restore it from a backup") from error
-    if version > SCHEMA_VERSION:
+    if version > migrations.VERSION:
         raise StartError(
-            f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}",
+            f"{path} has schema version {version}, this program knows {migrations.VERSION}",
             "run the newer Operis that made it, or another --data folder",
         )
-    if version == 0:
-        _create(connection, path)
+    if version < migrations.VERSION:
+        _migrate(connection, path)
     if is_new:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -115,16 +115,12 @@ def open_database(path: Path) -> Connection:
     return connection
 
 
-def _create(connection: Connection, path: Path) -> None:
-    schema = (Path(__file__).parent / "schema.sql").read_text()
+def _migrate(connection: Connection, path: Path) -> None:
     try:
-        connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        migrations.migrate(connection)
     except sqlite3.OperationalError as error:
-        _roll_back(connection)
-        # A command beside the first `serve` may have made it while this one waited for the lock.
-        if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
-            hint = "free disk space, or name another --data folder"
-            raise StartError(f"{path} cannot be made a hub's database: {error}", hint) from error
+        hint = "free disk space, or name another --data folder"
+        raise StartError(f"{path} cannot be made a hub's database: {error}", hint) from error
 
 
 def transact(connection: Connection, job: Job[T]) -> T:

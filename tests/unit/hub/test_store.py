@@ -12,9 +12,9 @@ from pathlib import Path
 import pysqlite3.dbapi2 as sqlite3
 import pytest
 
-from hub import store as store_module, tenancy
+from hub import migrations, store as store_module, tenancy
 from hub.errors import Refusal, StartError, StoreUnavailable
-from hub.store import SCHEMA_VERSION, Connection, Store, connect, open_database, transact
+from hub.store import Connection, Store, connect, open_database, transact
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_full_disk_at_the_first_start_is_a_clear_error(small_disk: Path) -> None
 def test_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     open_database(tmp_path / "hub.db").close()
     with sqlite3.connect(str(tmp_path / "hub.db")) as other:
-        other.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+        other.execute(f"PRAGMA user_version={migrations.VERSION + 1}")
     with pytest.raises(StartError, match="version"):
         open_database(tmp_path / "hub.db")
 
