@@ -1,4 +1,4 @@
-"""The database's schema as steps, from an empty file to today's; all that are missing commit together, with their record.
+"""The database's schema as steps, from an empty file to today's; those that are missing commit together, recorded.
 
 `user_version` is the number of the last step, so that an up-to-date database is opened without loading sqlite-utils,
 which costs 0.13 s and 16 MB.
