@@ -18,6 +18,7 @@ from appliance import identity, spawn
 from appliance.bash import TaskUser
 from appliance.executor import Executor, Limits
 from appliance.folder import DataFolder, unusable
+from appliance.intake import Intake
 from appliance.journal import SET_FACT, Journal, new_incarnation
 from appliance.live import Finished, now_ms
 from appliance.outbox import Outbox
@@ -56,6 +57,7 @@ class Engine:
         self.enrolment = enrolment
         self.journal = journal
         self.executor = executor
+        self.intake = Intake(executor, folder, journal)
         self.outbox = executor.outbox
         self.recovery = Recovery(executor, journal, folder)
         self.incarnation = journal.facts.incarnation
@@ -97,7 +99,7 @@ class Engine:
 
     async def submit(self, spec: TaskSpec, *, created_by: str = "") -> str:
         """Take a task on; its id, when it is durable. `TaskRefused` where it is not accepted."""
-        return await self.executor.submit(spec, created_by=created_by)
+        return await self.intake.submit(spec, created_by=created_by)
 
     async def wait(self, task_id: str) -> Finished | None:
         """The end of a task; None where the id is not known."""

@@ -121,7 +121,7 @@ class Link:
             self._acked_command = -1
             self._soon()
         else:
-            self._executor.apply(offer.apply_from, message.entries[offer.skip :], partial(self._applied))
+            self._engine.intake.apply(offer.apply_from, message.entries[offer.skip :], partial(self._applied))
 
     def _applied(self, seq: int) -> None:
         self._receiver.committed(seq)

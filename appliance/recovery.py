@@ -165,7 +165,8 @@ class Recovery:
 
     async def _end_unwatched(self) -> None:
         """End what is left of attempts that were over before their spawner was lost."""
-        unwatched, self._executor.unwatched = self._executor.unwatched, {}
+        outcomes = self._executor.outcomes
+        unwatched, outcomes.unwatched = outcomes.unwatched, {}
         for key, folder in unwatched.items():
             await self._kill(key)
             if folder is not None:
@@ -206,7 +207,7 @@ class Recovery:
             remove_tree(folder)
         for key in [key for key in spawn.living_keys() if self._is_stray(key)]:
             await self._kill(key)
-        executor.kept.sweep()
+        executor.outcomes.kept.sweep()
 
     def _is_stray(self, key: str) -> bool:
         """Whether it is an attempt of ours that is over."""

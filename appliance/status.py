@@ -44,7 +44,7 @@ def _warnings(engine: Engine, uplink: Uplink) -> list[str]:
         warnings.append(f"{engine.journal.damaged}: what it held of unfinished tasks is lost, a new incarnation began")
     if executor.hub_work_held:
         warnings.append("tasks that the hub made are not started until the hub takes this box again")
-    refusal = executor.refusal()
+    refusal = engine.intake.refusal()
     if refusal is not None:
         warnings.append(f"no task is accepted: {refusal.message}")
     if executor.spawner is None:

@@ -16,6 +16,7 @@ from appliance import journal
 from appliance.engine import Engine, EngineSettings
 from appliance.executor import Executor, Limits
 from appliance.journal import ADD_TASK, END_TASK, INTEND
+from appliance.outcomes import Outcomes
 from appliance.spawn import Exited, Spawner
 from cloudsync.spec import SPEC
 from tests.unit.appliance import commits
@@ -84,7 +85,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "when it has ended": lambda: kill_before(Executor, "on_event", lambda event: isinstance(event, Exited)),
     "before its outcome is durable": lambda: kill_before_commit(END_TASK),
     "after its outcome is durable": lambda: kill_after_commit(END_TASK),
-    "before its folder goes": lambda: kill_before(Executor, "_settle"),
+    "before its folder goes": lambda: kill_before(Outcomes, "_settle"),
 }
 
 

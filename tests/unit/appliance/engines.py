@@ -113,7 +113,7 @@ class Engines:
         """Apply commands; returns when they are durable."""
         assert self.engine is not None
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.engine.executor.apply(from_seq, entries, done.set_result)
+        self.engine.intake.apply(from_seq, entries, done.set_result)
         assert await asyncio.wait_for(done, LIMIT_S) == from_seq + len(entries) - 1
 
     async def close(self) -> None:

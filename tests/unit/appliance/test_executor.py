@@ -1,10 +1,7 @@
-"""The executor with real journal, spawner and bash: what a command leads to, and how tasks end."""
+"""The executor with real journal, spawner and bash: how tasks start and how they end."""
 
 import asyncio
-import base64
 import os
-import resource
-import uuid
 from pathlib import Path
 
 import pysqlite3.dbapi2 as sqlite3
@@ -24,7 +21,6 @@ from tests.unit.appliance.engines import (
     is_alive,
     number_in,
     run_command,
-    spawner_pid,
     until,
     until_gone,
 )
@@ -89,50 +85,6 @@ async def test_a_task_that_cannot_start_fails_with_the_reason(engines: Engines) 
     assert (await engines.run("echo again")).outcome.stdout.text == "again\n"
 
 
-async def test_output_that_is_no_utf8_comes_back_byte_for_byte(engines: Engines) -> None:
-    await engines.open()
-    data = bytes(range(256)) * 8
-    done = await engines.run(f"echo {base64.b64encode(data).decode()} | base64 -d; printf 'a\\0b' >&2")
-    assert done.outcome.stdout.data() == data
-    assert done.outcome.stderr.data() == b"a\0b"
-    assert "\ufffd" in done.outcome.stdout.text
-
-
-@pytest.mark.parametrize(
-    ("script", "total"),
-    [
-        ("head -c 3000000 /dev/zero", 3_000_000),  # each byte takes six when encoded
-        ("head -c 3000000 /dev/zero | tr '\\0' '\\377'", 3_000_000),  # none is UTF-8: base64 beside the text
-        ("yes $'\"quoted\"\\t\\\\' | head -c 3000000", 3_000_000),
-        ("yes öäü€ | head -c 3000000", 3_000_000),
-        ("head -c 261000 /dev/zero | tr '\\0' a; head -c 261000 /dev/zero | tr '\\0' b >&2", 261_000),
-    ],
-)
-async def test_an_outcome_keeps_head_and_tail_within_the_limit_of_an_entry(
-    engines: Engines, script: str, total: int
-) -> None:
-    await engines.open()
-    done = await engines.run(script)
-    assert done.state is TaskState.SUCCEEDED
-    out = done.outcome.stdout
-    assert out.total_bytes == total
-    assert "bytes left out …]\n".encode() in out.data()
-    ((body,),) = engines.rows("SELECT body FROM events ORDER BY seq DESC LIMIT 1")
-    assert len(body.encode()) <= ENTRY_LIMIT_BYTES
-    assert len(body.encode()) > ENTRY_LIMIT_BYTES * 0.97
-    kept = engines.path / "kept" / f"{done.task_id}.1" / "stdout"
-    assert kept.stat().st_size == total
-
-
-async def test_output_that_fits_exactly_is_not_cut(engines: Engines) -> None:
-    await engines.open()
-    room = ENTRY_LIMIT_BYTES - 1024
-    done = await engines.run(f"head -c {room} /dev/zero | tr '\\0' a")
-    assert done.outcome.stdout.cut_bytes == 0
-    assert len(done.outcome.stdout.text) == room
-    assert list((engines.path / "kept").iterdir()) == []
-
-
 async def test_a_task_that_writes_without_end_keeps_little_of_the_disk(engines: Engines) -> None:
     limit = 1024 * 1024
     engine = await engines.open(spool_limit_bytes=limit)
@@ -184,102 +136,6 @@ async def test_a_thousand_tasks_eight_at_a_time_each_run_once(engines: Engines, 
         engines.rows("SELECT min(seq), max(seq), count(*) FROM events")[0][1:]
         == engines.rows("SELECT count(*), count(DISTINCT json_extract(body, '$.id')) FROM events")[0]
     )
-
-
-# Commands
-
-
-async def test_a_batch_of_commands_is_one_commit_with_its_cursor(engines: Engines) -> None:
-    engine = await engines.open(concurrency=1)
-    commits = engine.journal.commits
-    await engines.apply(run_command("a", "echo a"), run_command("b", "echo b"), from_seq=1)
-    assert engine.journal.commits == commits + 1
-    assert engines.rows("SELECT value FROM meta WHERE name = 'command_seq'") == [(2,)]
-    assert (await engines.wait("a")).outcome.stdout.text == "a\n"
-    assert (await engines.wait("b")).outcome.stdout.text == "b\n"
-    assert engines.states("b") == ["accepted", "running", "succeeded"]
-
-
-async def test_a_command_that_comes_again_does_nothing(engines: Engines, tmp_path: Path) -> None:
-    await engines.open()
-    log = tmp_path / "ran"
-    command = run_command("a", f"echo once >> {log}")
-    await engines.apply(command, command)
-    await engines.wait("a")
-    await engines.apply(command, from_seq=3)
-    await engines.close()
-    await engines.open()
-    await engines.apply(command, from_seq=4)
-    assert log.read_text() == "once\n"
-    assert engines.states("a") == ["running", "succeeded"]
-
-
-@pytest.mark.parametrize(
-    ("entry", "state", "error"),
-    [
-        (run_command("t", "echo", remaining_s=0), "expired", "expired"),
-        (run_command("t", "echo", remaining_s=-5), "expired", "expired"),
-        ({**run_command("t", ""), "spec": {"kind": "dance.tango"}}, "rejected", "unknown_kind"),
-        ({**run_command("t", ""), "spec": {"kind": "\U000e0001" * 60_000}}, "rejected", "unknown_kind"),
-        ({**run_command("t", ""), "spec": {}}, "rejected", "unknown_kind"),
-        (run_command("t", "echo", surprise=1), "rejected", "invalid_spec"),
-        (run_command("t", "echo", timeout_s="soon"), "rejected", "invalid_spec"),
-        (run_command("t", "echo", env={f"{n}{chr(1) * 80_000}": "x" for n in range(3)}), "rejected", "invalid_spec"),
-        (run_command("t", "", **{"\x01" * 200_000: 1}), "rejected", "invalid_spec"),
-        ({"type": "run", "task_id": "t"}, "rejected", "not_understood"),
-        ({"type": "run", "task_id": "t", "spec": 5, "remaining_s": "x" * 250_000}, "rejected", "not_understood"),
-    ],
-)
-async def test_a_command_that_cannot_be_done_is_answered(
-    engines: Engines, entry: object, state: str, error: str
-) -> None:
-    await engines.open()
-    await engines.apply(entry, run_command("next", "echo next"))
-    assert engines.states("t") == [state]
-    ((found, hint, size),) = engines.rows(
-        "SELECT json_extract(body, '$.outcome.error.code'), json_extract(body, '$.outcome.error.hint'), length(body)"
-        " FROM events WHERE json_extract(body, '$.task_id') = 't'"
-    )
-    assert found == error
-    assert hint
-    assert size < 16_384
-    assert (await engines.wait("next")).state is TaskState.SUCCEEDED
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        None,
-        17,
-        "run",
-        [],
-        {},
-        {"type": "dance"},
-        {"type": "x" * 250_000},
-        {"type": "cancel"},
-        run_command("../../etc", "echo"),
-        run_command("x" * 129, "echo"),
-        cancel_command("a b"),
-    ],
-)
-async def test_a_command_that_names_no_task_is_flagged_and_passed_over(engines: Engines, entry: object) -> None:
-    await engines.open()
-    await engines.apply(entry, run_command("next", "echo next"), from_seq=4)
-    ((kind, seq, size),) = engines.rows(
-        "SELECT json_extract(body, '$.type'), json_extract(body, '$.command_seq'), length(body) FROM events LIMIT 1"
-    )
-    assert (kind, seq) == ("flagged", 4)
-    assert size < 16_384
-    assert (await engines.wait("next")).state is TaskState.SUCCEEDED
-
-
-async def test_an_id_is_never_used_for_another_task(engines: Engines) -> None:
-    await engines.open()
-    await engines.apply(run_command("a", "echo one"))
-    await engines.wait("a")
-    await engines.apply(run_command("a", "echo two"), from_seq=2)
-    assert engines.states("a") == ["running", "succeeded", "rejected"]
-    assert engines.rows("SELECT state FROM tasks") == [("succeeded",)]
 
 
 # Cancelling
@@ -376,55 +232,7 @@ async def test_no_signal_is_sent_before_its_reason_is_durable(
     assert seen == [False, False]
 
 
-# Refusals
-
-
-async def test_a_local_task_too_large_for_an_entry_is_refused_and_leaves_nothing(engines: Engines) -> None:
-    engine = await engines.open()
-    with pytest.raises(TaskRefused) as caught:
-        await engine.submit(bash("#" * ENTRY_LIMIT_BYTES))
-    assert caught.value.error.code == "too_large"
-    assert engines.rows("SELECT count(*) FROM tasks") == [(0,)]
-
-
-async def test_with_too_little_space_commands_are_rejected_and_local_tasks_refused(engines: Engines) -> None:
-    engine = await engines.open(disk_floor_bytes=1 << 60)
-    with pytest.raises(TaskRefused) as caught:
-        await engine.submit(bash("echo"))
-    assert caught.value.error.code == "disk_full"
-    assert caught.value.error.hint
-    await engines.apply(run_command("a", "echo"))
-    assert engines.states("a") == ["rejected"]
-    await engines.apply(run_command("a", "echo"), from_seq=2)
-    assert engines.states("a") == ["rejected"]
-
-
-async def test_a_task_that_waits_for_nothing_known_is_none(engines: Engines) -> None:
-    engine = await engines.open()
-    assert await engine.wait("unknown") is None
-
-
-async def test_an_outcome_can_be_asked_for_after_the_end_and_after_a_restart(engines: Engines) -> None:
-    await engines.open()
-    first = await engines.run("echo kept; exit 4")
-    assert (await engines.wait(first.task_id)).outcome == first.outcome
-    await engines.close()
-    await engines.open()
-    assert (await engines.wait(first.task_id)).outcome == first.outcome
-
-
-async def test_what_a_local_task_is_rides_on_its_first_event(engines: Engines) -> None:
-    engine = await engines.open(concurrency=1)
-    ids = [await engine.submit(bash("echo"), created_by="ann") for _ in range(2)]
-    for task_id in ids:
-        await engines.wait(task_id)
-        query = "SELECT json_extract(body, '$.made_here.created_by'), json_extract(body, '$.made_here.origin')"
-        first, *rest = engines.rows(
-            f"{query} FROM events WHERE json_extract(body, '$.task_id') = ? ORDER BY seq", task_id
-        )
-        assert first == ("ann", "local")
-        assert set(rest) == {(None, None)}
-    assert len({*ids, uuid.uuid4().hex}) == 3
+# Stopping
 
 
 async def test_a_stop_ends_tasks_and_says_so(engines: Engines, tmp_path: Path) -> None:
@@ -445,27 +253,3 @@ async def test_a_stop_ends_tasks_and_says_so(engines: Engines, tmp_path: Path) -
     await engines.close()
     await engines.open()
     assert (await engines.wait(second)).outcome.stdout.text == "later\n"
-
-
-async def test_a_task_that_could_not_start_shows_nothing_of_another_whose_folder_it_got(engines: Engines) -> None:
-    await engines.open()
-    other = "echo the-secret-of-another; echo the-secret-of-another >&2; sleep 0.1"
-    pid = spawner_pid(engines.path)
-    assert pid is not None
-    fds = Path(f"/proc/{pid}/fd")
-    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    states = []
-    for opens in range(4):
-        await asyncio.gather(*(engines.run(other) for _ in range(4)))
-        await until("free folders", lambda: len(list((engines.path / "pool").iterdir())) >= 4)
-        # So many more files may be opened: the folder and its output are prepared step by step.
-        used = {int(each.name) for each in fds.iterdir()}
-        free = [number for number in range(1024) if number not in used]
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[opens], before[1]))
-        done = await engines.run("echo mine")
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
-        await until("all files closed", lambda: {int(each.name) for each in fds.iterdir()} == used)  # noqa: B023
-        assert "secret" not in done.outcome.stdout.text + done.outcome.stderr.text
-        states.append(done.state)
-    assert states[0] is TaskState.FAILED
-    assert states[-1] is TaskState.SUCCEEDED

@@ -117,7 +117,7 @@ async def test_a_full_disk_refuses_work_keeps_outcomes_and_recovers_by_itself(
     whole = 266_668
     await until("all output", lambda: sum(file.stat().st_size for file in attempts.glob("*/stdout")) == 6 * whole)
     fill(small_disk)
-    await until("a refusal", engine.executor.refusal)
+    await until("a refusal", engine.intake.refusal)
     with pytest.raises(TaskRefused, match="disk is full") as caught:
         await engine.submit(bash("echo"))
     assert "works again by itself" in caught.value.error.hint
@@ -134,7 +134,7 @@ async def test_a_full_disk_refuses_work_keeps_outcomes_and_recovers_by_itself(
     assert reserve.stat().st_blocks == 0
 
     (small_disk / "ballast").unlink()
-    await until("the end of the refusals", lambda: engine.executor.refusal() is None)
+    await until("the end of the refusals", lambda: engine.intake.refusal() is None)
     done = await engines.run("echo again")
     assert done.outcome.stdout.text == "again\n"
     assert reserve.stat().st_blocks * 512 >= RESERVE_BYTES
@@ -165,7 +165,7 @@ async def test_a_box_starts_and_stops_on_a_disk_that_is_full(small_disk: Path, e
     await engines.end()
     fill(small_disk)
     engine = await engines.open(disk_floor_bytes=24 * MIB)
-    assert engine.executor.refusal() is not None
+    assert engine.intake.refusal() is not None
     assert (await engines.wait(done.task_id)).outcome.stdout.text == "before\n"
     await engines.end()
     (small_disk / "ballast").unlink()

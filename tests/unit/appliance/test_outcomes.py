@@ -1,0 +1,103 @@
+"""Outcomes of real tasks: what they hold of the output, and who can ask for them."""
+
+import asyncio
+import base64
+import resource
+from pathlib import Path
+
+import pytest
+
+from cloudsync.messages import ENTRY_LIMIT_BYTES
+from cloudsync.spec import Outcome
+from cloudsync.task import TaskState
+from tests.unit.appliance.engines import (
+    Engines,
+    spawner_pid,
+    until,
+)
+
+
+def code(outcome: Outcome) -> str:
+    return outcome.error.code if outcome.error is not None else ""
+
+
+async def test_output_that_is_no_utf8_comes_back_byte_for_byte(engines: Engines) -> None:
+    await engines.open()
+    data = bytes(range(256)) * 8
+    done = await engines.run(f"echo {base64.b64encode(data).decode()} | base64 -d; printf 'a\\0b' >&2")
+    assert done.outcome.stdout.data() == data
+    assert done.outcome.stderr.data() == b"a\0b"
+    assert "\ufffd" in done.outcome.stdout.text
+
+
+@pytest.mark.parametrize(
+    ("script", "total"),
+    [
+        ("head -c 3000000 /dev/zero", 3_000_000),  # each byte takes six when encoded
+        ("head -c 3000000 /dev/zero | tr '\\0' '\\377'", 3_000_000),  # none is UTF-8: base64 beside the text
+        ("yes $'\"quoted\"\\t\\\\' | head -c 3000000", 3_000_000),
+        ("yes öäü€ | head -c 3000000", 3_000_000),
+        ("head -c 261000 /dev/zero | tr '\\0' a; head -c 261000 /dev/zero | tr '\\0' b >&2", 261_000),
+    ],
+)
+async def test_an_outcome_keeps_head_and_tail_within_the_limit_of_an_entry(
+    engines: Engines, script: str, total: int
+) -> None:
+    await engines.open()
+    done = await engines.run(script)
+    assert done.state is TaskState.SUCCEEDED
+    out = done.outcome.stdout
+    assert out.total_bytes == total
+    assert "bytes left out …]\n".encode() in out.data()
+    ((body,),) = engines.rows("SELECT body FROM events ORDER BY seq DESC LIMIT 1")
+    assert len(body.encode()) <= ENTRY_LIMIT_BYTES
+    assert len(body.encode()) > ENTRY_LIMIT_BYTES * 0.97
+    kept = engines.path / "kept" / f"{done.task_id}.1" / "stdout"
+    assert kept.stat().st_size == total
+
+
+async def test_output_that_fits_exactly_is_not_cut(engines: Engines) -> None:
+    await engines.open()
+    room = ENTRY_LIMIT_BYTES - 1024
+    done = await engines.run(f"head -c {room} /dev/zero | tr '\\0' a")
+    assert done.outcome.stdout.cut_bytes == 0
+    assert len(done.outcome.stdout.text) == room
+    assert list((engines.path / "kept").iterdir()) == []
+
+
+async def test_a_task_that_waits_for_nothing_known_is_none(engines: Engines) -> None:
+    engine = await engines.open()
+    assert await engine.wait("unknown") is None
+
+
+async def test_an_outcome_can_be_asked_for_after_the_end_and_after_a_restart(engines: Engines) -> None:
+    await engines.open()
+    first = await engines.run("echo kept; exit 4")
+    assert (await engines.wait(first.task_id)).outcome == first.outcome
+    await engines.close()
+    await engines.open()
+    assert (await engines.wait(first.task_id)).outcome == first.outcome
+
+
+async def test_a_task_that_could_not_start_shows_nothing_of_another_whose_folder_it_got(engines: Engines) -> None:
+    await engines.open()
+    other = "echo the-secret-of-another; echo the-secret-of-another >&2; sleep 0.1"
+    pid = spawner_pid(engines.path)
+    assert pid is not None
+    fds = Path(f"/proc/{pid}/fd")
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    states = []
+    for opens in range(4):
+        await asyncio.gather(*(engines.run(other) for _ in range(4)))
+        await until("free folders", lambda: len(list((engines.path / "pool").iterdir())) >= 4)
+        # So many more files may be opened: the folder and its output are prepared step by step.
+        used = {int(each.name) for each in fds.iterdir()}
+        free = [number for number in range(1024) if number not in used]
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[opens], before[1]))
+        done = await engines.run("echo mine")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        await until("all files closed", lambda: {int(each.name) for each in fds.iterdir()} == used)  # noqa: B023
+        assert "secret" not in done.outcome.stdout.text + done.outcome.stderr.text
+        states.append(done.state)
+    assert states[0] is TaskState.FAILED
+    assert states[-1] is TaskState.SUCCEEDED
