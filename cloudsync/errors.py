@@ -1,11 +1,20 @@
-"""What can go wrong between a box and its hub.
+"""What can go wrong between a box and its hub, and with what is typed to either.
 
+Misuse              the operator's: what was typed cannot be done; `hint` says what can
 SyncError
 ├── ProtocolViolation   the peer broke the protocol: its frame is at fault, the connection is closed
 ├── FrameTooLarge       a frame over the limit: the sender is at fault
 ├── EntryTooLarge       an entry over the limit: whoever made the entry is at fault, nothing was journaled
 └── ChannelClosed       the connection ended: nobody's fault, the next session resumes
 """
+
+
+class Misuse(Exception):
+    """The command line or the environment asks for what cannot be."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class SyncError(Exception):

@@ -4,11 +4,11 @@ import argparse
 import json
 from typing import Any, Final
 
-from hub.client import times
+from cloudsync.terminal import times
+from cloudsync.terminal.table import Column, print_fields, print_table
 from hub.client.errors import ClientError, Refused
 from hub.client.http import Hub, segment
 from hub.client.listing import LIST_LIMIT, print_list
-from hub.client.table import Column, print_fields, print_table
 
 STATUS_STYLES: Final = {
     "connected": "green",

@@ -6,10 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
+from cloudsync.errors import Misuse
 from cloudsync.task import Origin, TaskState
+from cloudsync.terminal.ending import OURS
+from cloudsync.terminal.script import checked, split
 from hub.client import boxes, events, run, tasks
 from hub.client.address import read_address
-from hub.client.errors import ClientError, Misuse
+from hub.client.errors import ClientError
 from hub.client.http import Hub
 
 FAILED: Final = 1
@@ -116,7 +119,7 @@ def _add_run(commands: Any) -> None:
     parser.usage = "operis run BOX [options] -- CMD…"
     parser.epilog = "One argument after -- is a bash script as it is; several are a command and its arguments."
     if isinstance(parser, _Parser):
-        parser.usage_status = run.OURS
+        parser.usage_status = OURS
     parser.add_argument("box", metavar="BOX")
     parser.add_argument("--timeout", dest="timeout_s", type=float, metavar="S", help="seconds it may run (60)")
     parser.add_argument(
@@ -147,15 +150,7 @@ def _positive(text: str) -> int:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line. What follows the first `--` is the command for a box and is not looked at."""
-    for word in argv:
-        try:
-            word.encode()
-        except UnicodeEncodeError as error:
-            raise Misuse("an argument is not valid UTF-8", "pass bytes by --stdin FILE, encoded as text") from error
-    words: list[str] = []
-    if "--" in argv:
-        cut = list(argv).index("--")
-        argv, words = argv[:cut], list(argv[cut + 1 :])
+    argv, words = split(checked(argv))
     arguments, unknown = _parser().parse_known_args(argv)
     if unknown:
         # What follows a '=' may be a key.
@@ -172,7 +167,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     given = sys.argv[1:] if argv is None else argv
-    failed = run.OURS if _command_of(given) == "run" else FAILED
+    failed = OURS if _command_of(given) == "run" else FAILED
     try:
         arguments = _parse(given)
         hub_url = arguments.hub or os.environ.get("OPERIS_HUB")
@@ -182,17 +177,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return status
     except Misuse as error:
-        return _fail(error, run.OURS if failed == run.OURS else USAGE)
+        return _fail(error, OURS if failed == OURS else USAGE)
     except ClientError as error:
         return _fail(error, failed)
     except BrokenPipeError:
         _drop_output()
         return failed
     except KeyboardInterrupt:
-        if failed == run.OURS:
+        if failed == OURS:
             print("operis: interrupted before the hub had answered", file=sys.stderr)
             print("hint: 'operis tasks' shows whether the task was made", file=sys.stderr)
-            return run.OURS
+            return OURS
         return INTERRUPTED
 
 
@@ -206,7 +201,7 @@ def _command_of(argv: Sequence[str]) -> str:
     return ""
 
 
-def _fail(error: ClientError, status: int) -> int:
+def _fail(error: ClientError | Misuse, status: int) -> int:
     print(f"operis: {error}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
     return status
 

@@ -10,6 +10,8 @@ ClientError
 from collections.abc import Sequence
 from typing import Any
 
+from cloudsync import errors
+
 
 class ClientError(Exception):
     """Base of all; `hint` says what to do now, empty where nothing is known to help."""
@@ -19,7 +21,7 @@ class ClientError(Exception):
         self.hint = hint
 
 
-class Misuse(ClientError):
+class Misuse(ClientError, errors.Misuse):
     """The command line or the environment asks for what cannot be."""
 
 

@@ -6,13 +6,13 @@ import queue
 import time
 from typing import Any, Final
 
-from hub.client import times
+from cloudsync.terminal import times
+from cloudsync.terminal.status_line import Reason, StatusLine
+from cloudsync.terminal.stream import ServerEvent
+from cloudsync.terminal.table import plain
 from hub.client.errors import ClientError, Unreachable
 from hub.client.follow import GIVE_UP_S, RETRY_S, Events, is_passing
-from hub.client.http import Hub
-from hub.client.stream import ServerEvent
-from hub.client.table import plain
-from hub.client.waiting import Reason, StatusLine
+from hub.client.http import PROGRAM, Hub
 
 # Only so that Ctrl-C is heard at once.
 _TICK_S: Final = 3600.0
@@ -20,7 +20,7 @@ _TICK_S: Final = 3600.0
 
 def events(hub: Hub, arguments: argparse.Namespace) -> int:
     """Print entries as they come, one a line, until Ctrl-C or as many as `--limit` says."""
-    status = StatusLine()
+    status = StatusLine(PROGRAM)
     after: int | None = arguments.after
     printed = failures = 0
     broken_since: float | None = None

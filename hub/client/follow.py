@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cloudsync.terminal.sink import STREAMS, Hole, Sink, Stream
+from cloudsync.terminal.status_line import Reason, StatusLine
+from cloudsync.terminal.stream import BadStream, EventParser, ServerEvent
 from hub.client.errors import ClientError, Refused, Unreachable
 from hub.client.http import PASSING_STATUSES, Hub, segment
-from hub.client.sink import STREAMS, Hole, Sink, Stream
-from hub.client.stream import BadStream, EventParser, ServerEvent
-from hub.client.waiting import Reason, StatusLine, is_final, reason
+from hub.client.waiting import is_final, reason
 
 # How often a waiting operator's view is refreshed, and the task is asked for: more rarely when the wait is long.
 TICK_S: Final = 1.0

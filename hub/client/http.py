@@ -33,6 +33,8 @@ READ_S: Final = 30.0
 # The hub answers a dropped or overloaded moment with these; a proxy before it while it restarts too.
 PASSING_STATUSES: Final = frozenset({429, 502, 503, 504})
 _BASE: Final = "/api/v1"
+# The command, as it names itself.
+PROGRAM: Final = "operis"
 _AGENT: Final = "operis-client"
 _LISTS: Final = {"box": "boxes", "task": "tasks"}
 Query = Mapping[str, str | int | float | None]

@@ -1,25 +1,11 @@
-"""What a task waits for, in words, and the place where a waiting operator reads it."""
+"""What a task waits for, in words."""
 
-import sys
-from dataclasses import dataclass
-from shutil import get_terminal_size
-from typing import Any, Final, TextIO, assert_never
+from typing import Any, assert_never
 
 from cloudsync.task import FINAL, Delivery, TaskState
-from hub.client import times
+from cloudsync.terminal import times
+from cloudsync.terminal.status_line import Reason
 from hub.client.errors import ClientError
-
-# A quick task shows no status at all: on a terminal that would be a flicker, in a log a line too many.
-TERMINAL_DELAY_S: Final = 0.4
-LOG_DELAY_S: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why there is no end yet. `kind` stays the same while only durations in `text` grow."""
-
-    kind: str
-    text: str
 
 
 def state_of(task: dict[str, Any]) -> TaskState:
@@ -92,52 +78,3 @@ def reason(task: dict[str, Any], box: dict[str, Any] | None, now: float) -> Reas
 
 def _stable(absent: str) -> str:
     return absent.partition(" for ")[0]
-
-
-class StatusLine:
-    """Says on stderr what is waited for: one line rewritten in place on a terminal, else a line when it changes."""
-
-    def __init__(self, file: TextIO | None = None, *, quiet: bool = False) -> None:
-        self._file = sys.stderr if file is None else file
-        self._quiet = quiet
-        self._shown = False
-        self._kind = ""
-        self.in_place = self._file.isatty()
-
-    @property
-    def delay_s(self) -> float:
-        """How long a wait lasts before it is worth a word."""
-        return TERMINAL_DELAY_S if self.in_place else LOG_DELAY_S
-
-    def show(self, why: Reason) -> None:
-        """Show it; in a log only where it is another than before, and that a task runs only as news after a wait."""
-        if self._quiet:
-            return
-        if self.in_place:
-            width = get_terminal_size().columns
-            text = f"operis: {why.text}"
-            self._file.write(f"\r\x1b[K{text if len(text) < width else text[: max(1, width - 2)] + '…'}")
-            self._file.flush()
-            self._shown = True
-        elif why.kind != self._kind and (self._kind or why.kind.strip() != "running"):
-            self._file.write(f"operis: {why.text}\n")
-            self._file.flush()
-            self._kind = why.kind
-
-    def clear(self) -> None:
-        """Take the line away, before anything else is written to the terminal."""
-        if self._shown:
-            self._file.write("\r\x1b[K")
-            self._file.flush()
-            self._shown = False
-
-    def say(self, text: str) -> None:
-        """A line that stays."""
-        self.clear()
-        self._file.write(f"operis: {text}\n")
-        self._file.flush()
-
-    def more(self, text: str) -> None:
-        """A line that belongs to the one before."""
-        self._file.write(f"  {text}\n")
-        self._file.flush()

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from cloudsync.terminal.sink import Sink, Stream
+from cloudsync.terminal.status_line import StatusLine
 from hub.client import follow
 from hub.client.errors import ClientError, NoHub, Refused, Unreachable
 from hub.client.follow import Follower, is_passing, kept_output
 from hub.client.http import Hub
-from hub.client.sink import Sink, Stream
-from hub.client.waiting import StatusLine
 from tests.unit.hub.client.peer import TASK_ID, Peer, Reply, a_box, a_task, as_json, ended, event, problem, stream
 
 RUNNING = a_task(state="running", delivery="confirmed")
@@ -36,7 +36,7 @@ class Followed:
         self.files: Mapping[Stream, io.BytesIO] = {"stdout": io.BytesIO(), "stderr": io.BytesIO()}
         self.said = io.StringIO()
         sinks = {name: Sink(name, file) for name, file in self.files.items()}
-        self.follower = Follower(hub, RUNNING, sinks, StatusLine(self.said))
+        self.follower = Follower(hub, RUNNING, sinks, StatusLine("operis", self.said))
 
     def to_end(self) -> dict[str, Any]:
         return self.follower.to_end()

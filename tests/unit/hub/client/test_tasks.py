@@ -5,7 +5,6 @@ import json
 
 import pytest
 
-from hub.client import tasks
 from tests.unit.hub.client.conftest import Operis
 from tests.unit.hub.client.peer import TASK_ID, Peer, Reply, a_box, a_task, as_json, ended, event, page, stream
 
@@ -129,7 +128,3 @@ def test_logs_as_json_wait_for_the_end_where_they_follow(operis: Operis, peer: P
     done = operis("logs", TASK_ID, "-f", "--json", "--stream", "stdout")
     assert json.loads(done.out)["stdout"] == "live\n"
     assert "stderr" not in json.loads(done.out)
-
-
-def test_command_of_a_task_of_another_kind_is_its_kind() -> None:
-    assert tasks.command_of(a_task(kind="browser.run", spec=None)) == "browser.run"

@@ -1,22 +1,17 @@
 """What a waiting operator reads."""
 
-import io
 from typing import Any
 
 import pytest
 
 from cloudsync.task import FINAL, TaskState
-from hub.client import times, waiting
+from cloudsync.terminal import times
+from hub.client import waiting
 from hub.client.errors import ClientError
-from hub.client.waiting import Reason, StatusLine, reason
+from hub.client.waiting import reason
 from tests.unit.hub.client.peer import a_box, a_task
 
 NOW = times.parse("2026-01-02T03:07:05.000Z") or 0.0
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize(
@@ -57,33 +52,3 @@ def test_same_wait_is_the_same_kind_while_its_time_grows() -> None:
     box = a_box(status="lost")
     assert reason(a_task(), box, NOW).kind == reason(a_task(), box, NOW + 60).kind
     assert reason(a_task(), box, NOW).text != reason(a_task(), box, NOW + 60).text
-
-
-def test_log_gets_a_line_only_when_the_wait_is_another() -> None:
-    file = io.StringIO()
-    line = StatusLine(file)
-    line.show(Reason("running ", "running 2 s"))
-    for text in ("queued: 1 s", "queued: 2 s"):
-        line.show(Reason("queued", text))
-    line.show(Reason("running ", "running 3 s"))
-    line.clear()
-    assert file.getvalue() == "operis: queued: 1 s\noperis: running 3 s\n"
-
-
-def test_terminal_has_one_line_that_is_rewritten_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "20")
-    file = Terminal()
-    line = StatusLine(file)
-    line.show(Reason("queued", "queued: box-1 not connected for 3 min"))
-    line.clear()
-    line.clear()
-    first, second, third = file.getvalue().split("\r\x1b[K")
-    assert (first, third) == ("", "")
-    assert second == "operis: queued: bo…"
-    assert len(second) < 20
-
-
-def test_quiet_line_shows_nothing() -> None:
-    file = io.StringIO()
-    StatusLine(file, quiet=True).show(Reason("queued", "queued"))
-    assert file.getvalue() == ""

@@ -1,5 +1,6 @@
 """Where one stream of a task's output goes: exact bytes, each once and in order, whatever comes twice or not at all."""
 
+import sys
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -115,3 +116,9 @@ class Sink:
             self.offset += len(data)
             self._end = max(self._end, self.offset)
             self.at_line_start = data.endswith(b"\n")
+
+
+def live_sinks() -> dict[Stream, Sink]:
+    """Where a task's output goes: its stdout to ours, its stderr to ours."""
+    files = {"stdout": sys.stdout, "stderr": sys.stderr}
+    return {name: Sink(name, files[name].buffer, live=files[name].isatty()) for name in STREAMS}

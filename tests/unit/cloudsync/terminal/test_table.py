@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from hub.client.table import Column, plain, print_fields, print_table
+from cloudsync.terminal.table import Column, plain, print_fields, print_table
 
 COLUMNS = [Column("TASK", whole=True), Column("STATE", styles={"failed": "red"}), Column("COMMAND")]
 ROWS = [["01a2216d33dba2b1b1ce7545d9f1", "failed", "for i in 1 2 3; do " + "x" * 200], ["t-2", "running", "ls"]]

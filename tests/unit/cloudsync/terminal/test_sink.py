@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import given, strategies as st
 
-from hub.client.sink import Hole, Sink
+from cloudsync.terminal.sink import Hole, Sink
 
 DATA = bytes(range(100))
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, strategies as st
 
-from hub.client import stream
-from hub.client.stream import BadStream, EventParser, ServerEvent
+from cloudsync.terminal import stream
+from cloudsync.terminal.stream import BadStream, EventParser, ServerEvent
 
 TEXT = (
     '\ufeff: alive\n\nid: 7\r\nevent: output\r\ndata: {"a":1}\r\n\r\ndata:one\ndata: two\n\n'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.client import times
+from cloudsync.terminal import times
 
 
 @pytest.mark.parametrize(

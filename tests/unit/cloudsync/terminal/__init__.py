@@ -1,0 +1,1 @@
+"""Tests of `cloudsync.terminal`, module by module."""
