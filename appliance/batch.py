@@ -9,7 +9,7 @@ from appliance.live import LiveTask
 from appliance.outbox import Outbox
 from appliance.planner import Refuse
 from appliance.writer import Statement
-from cloudsync.messages import FlaggedEvent, LocalTask, Message, TaskEvent, encode_entry
+from cloudsync.messages import ArtifactEvent, FlaggedEvent, LocalTask, Message, TaskEvent, encode_entry
 from cloudsync.spec import Outcome
 from cloudsync.task import Origin, TaskState
 
@@ -58,7 +58,7 @@ class Batch:
         """Call this when the batch is durable, after what was asked before."""
         self._then.append(call)
 
-    def event(self, event: TaskEvent | FlaggedEvent) -> int:
+    def event(self, event: TaskEvent | FlaggedEvent | ArtifactEvent) -> int:
         """Enter an event into the log; its seq."""
         return self.body(event, event.at_ms, encode_entry(event))
 

@@ -288,8 +288,20 @@ class FlaggedEvent(Message):
     message: str
 
 
+class ArtifactEvent(Message):
+    """Event: the box gave up an artifact before the hub had it, and why."""
+
+    type: Literal["artifact"] = "artifact"
+    id: str
+    at_ms: Number
+    artifact_id: str
+    task_id: str
+    state: Literal["lost"] = "lost"
+    why: str
+
+
 Command = Annotated[Run | Cancel, Field(discriminator="type")]
-Event = Annotated[TaskEvent | LostEvent | FlaggedEvent, Field(discriminator="type")]
+Event = Annotated[TaskEvent | LostEvent | FlaggedEvent | ArtifactEvent, Field(discriminator="type")]
 COMMAND: Final[TypeAdapter[Command]] = TypeAdapter(Command)
 EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Event)
 

@@ -12,6 +12,8 @@ BASH_TIMEOUT_S: Final = 60.0
 MAX_TIMEOUT_S: Final = 24 * 3600.0
 DELIVER_WITHIN_S: Final = 24 * 3600.0
 MAX_DELIVER_WITHIN_S: Final = 30 * 24 * 3600.0
+# A larger file is not kept: it would take a poor link for days.
+ARTIFACT_LIMIT_BYTES: Final = 2 * 1024**3
 # A task that says it is idempotent is tried this often in all when a crash interrupts it.
 MAX_ATTEMPTS: Final = 3
 
@@ -144,6 +146,19 @@ class Output(BaseModel):
         return head, tail
 
 
+class Artifact(BaseModel):
+    """A file that a task left. `id` is its own in the whole fleet; its bytes are addressed by `sha256`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    name: Annotated[str, Field(min_length=1, max_length=255)]
+    """A label, unlike that of any other artifact of the task. Whoever makes a file name of it must see to that."""
+    media_type: Annotated[str, Field(max_length=127)]
+    size_bytes: Annotated[int, Field(ge=0, le=2**53)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Outcome(BaseModel):
     """How a task ended. Times are the box's wall clock in milliseconds since 1970."""
 
@@ -154,6 +169,7 @@ class Outcome(BaseModel):
     stderr: Output = Output()
     error: ErrorBody | None = None
     result: dict[str, Any] | None = None
+    artifacts: tuple[Artifact, ...] = ()
     usage: Usage | None = None
     accepted_at_ms: int | None = None
     started_at_ms: int | None = None

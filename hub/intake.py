@@ -12,7 +12,7 @@ from typing import Final
 import pydantic_core
 import pysqlite3.dbapi2 as sqlite3
 
-from cloudsync.messages import FlaggedEvent, LostEvent, TaskEvent
+from cloudsync.messages import ArtifactEvent, FlaggedEvent, LostEvent, TaskEvent
 from cloudsync.task import FINAL, RANK, Delivery, Origin, TaskState
 from hub.ledger import ADD_EVENT, ADD_TASK, TASK, Change, FenceLost, confirm, ledger_entry
 from hub.store import Connection
@@ -36,7 +36,7 @@ WHERE id = ? AND fence = ? AND standing = 'active' AND event_seq = ?"""
 
 
 # What was read of an event; one that is not understood is kept as its JSON text.
-Entry = TaskEvent | LostEvent | FlaggedEvent | str
+Entry = TaskEvent | LostEvent | FlaggedEvent | ArtifactEvent | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,8 @@ def _store_entry(
             task_id, state = entry.task_id, str(entry.state)
         else:
             body = entry.model_dump_json()
+            if isinstance(entry, ArtifactEvent):
+                task_id = entry.task_id
     values = (frame.customer_id, frame.box_id, frame.incarnation, seq, event_id, kind, task_id, state, at, now, body)
     added = connection.execute(ADD_EVENT, values).fetchone()
     if added is None:  # the id is here already: a re-based log brings events again

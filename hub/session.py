@@ -18,6 +18,7 @@ from cloudsync.log import Receiver, Sender
 from cloudsync.messages import (
     EVENT,
     Ack,
+    ArtifactEvent,
     Bye,
     Denied,
     Events,
@@ -368,7 +369,7 @@ class Session:
 _RUNNING: set[asyncio.Task[Any]] = set()
 
 
-def _read_event(entry: Any) -> TaskEvent | LostEvent | FlaggedEvent | str:
+def _read_event(entry: Any) -> TaskEvent | LostEvent | FlaggedEvent | ArtifactEvent | str:
     try:
         return EVENT.validate_python(entry)
     except ValidationError:

@@ -67,6 +67,7 @@ ENTRIES: list[tuple[TypeAdapter[Any], Message]] = [
     ),
     (EVENT, messages.LostEvent(id="e", at_ms=1, from_seq=2, to_seq=3, why="w")),
     (EVENT, messages.FlaggedEvent(id="e", at_ms=1, command_seq=2, message="m")),
+    (EVENT, messages.ArtifactEvent(id="e", at_ms=1, artifact_id="a", task_id="t", why="w")),
 ]
 
 

@@ -15,6 +15,7 @@ from cloudsync.spec import (
     MAX_DELIVER_WITHIN_S,
     MAX_TIMEOUT_S,
     SPEC,
+    Artifact,
     BashExec,
     ErrorBody,
     Outcome,
@@ -215,6 +216,7 @@ def test_an_outcome_reads_back_as_it_was() -> None:
         stdout=Output.of(b"\xff"),
         error=ErrorBody(code="killed", message="m", hint="h"),
         result={"steps": [None]},
+        artifacts=(artifact("a"), artifact("b", name="Überblick 1.png")),
         usage=Usage(cpu_ms=1, max_rss_kb=2),
         ended_at_ms=3,
     )
@@ -237,3 +239,28 @@ def test_the_ends_of_what_a_box_cuts_are_the_ends_of_what_was_written(data: byte
     assert data.startswith(head)
     assert data.endswith(tail)
     assert len(head) + len(tail) + output.cut_bytes == len(data)
+
+
+def artifact(artifact_id: str, **more: Any) -> Artifact:
+    """An artifact of one byte."""
+    fields: dict[str, Any] = {"name": "a.txt", "media_type": "text/plain", "size_bytes": 1, "sha256": "0a" * 32}
+    return Artifact(id=artifact_id, **fields | more)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sha256": "../../etc/passwd"},
+        {"sha256": "0a" * 32 + "\n"},
+        {"sha256": "0A" * 32},
+        {"artifact_id": "a/b"},
+        {"artifact_id": ""},
+        {"size_bytes": -1},
+        {"size_bytes": 2**64},
+        {"name": ""},
+        {"name": "x" * 256},
+    ],
+)
+def test_what_names_files_and_rows_by_an_artifact_may_trust_it(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        artifact(wrong.pop("artifact_id", "a"), **wrong)
