@@ -39,6 +39,9 @@ INTEND: Final = "UPDATE tasks SET intent = ?, intent_by = ? WHERE id = ?"
 END_TASK: Final = """
 UPDATE tasks SET state = ?, started_at = ?, ended_at = ?, exit_code = ?, error_code = ?, final_seq = ? WHERE id = ?"""
 SET_FACT: Final = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+ADD_STEP: Final = "INSERT OR REPLACE INTO steps (task_id, attempt, n, body) VALUES (?, ?, ?, ?)"
+FORGET_STEPS: Final = "DELETE FROM steps WHERE task_id = ?"
+STEPS: Final = "SELECT n, body FROM steps WHERE task_id = ? AND attempt = ? ORDER BY n"
 ADD_EVENT: Final = "INSERT INTO events (seq, at, body) VALUES (?, ?, ?)"
 UNFINISHED: Final = "SELECT * FROM tasks WHERE state IN ('accepted', 'running') ORDER BY n"
 KNOWN: Final = "SELECT spec, NULL FROM tasks WHERE id = ?1 UNION ALL SELECT NULL, digest FROM tombstones WHERE id = ?1"
@@ -172,6 +175,10 @@ class Journal:
         """The rows of the tasks that are accepted or running, oldest first."""
         return [dict(row) for row in self._reader.execute(UNFINISHED)]
 
+    def steps(self, task_id: str, attempt: int) -> dict[int, str]:
+        """What the steps of an attempt gave that is not over, as JSON text by number from 0 on."""
+        return {row["n"]: row["body"] for row in self._reader.execute(STEPS, (task_id, attempt))}
+
     def known_digest(self, task_id: str) -> str | None:
         """The digest of the spec under which this id is known; None where it is not."""
         row = self._reader.execute(KNOWN, (task_id,)).fetchone()
@@ -275,6 +282,8 @@ def _open_checked(folder: DataFolder, box_key: str) -> sqlite3.Connection:
         if version == 0:
             _create(connection, box_key)
             sync_folder(folder.path)
+        elif version < VERSION:
+            migrations.migrate(connection, ())
         check = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
             raise JournalDamaged(f"the journal fails its check: {check}")

@@ -6,11 +6,11 @@ which costs 0.13 s and 16 MB.
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pysqlite3.dbapi2 as sqlite3
 
-VERSION: Final = 1
+VERSION: Final = 2
 _ADD_FACT: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"
 
 Fact = tuple[str, object]
@@ -24,13 +24,22 @@ def migrate(connection: sqlite3.Connection, facts: Iterable[Fact]) -> None:
 
     @steps(name="0001_tables")
     def tables(database: Database) -> None:
-        for statement in _statements(Path(__file__).with_name("schema.sql")):
-            database.execute(statement)
+        _run(database, "schema.sql")
         for fact in facts:
             database.execute(_ADD_FACT, fact)
         database.execute("PRAGMA user_version = 1")
 
+    @steps(name="0002_steps")
+    def browser_steps(database: Database) -> None:
+        _run(database, "schema_steps.sql")
+        database.execute("PRAGMA user_version = 2")
+
     steps.apply(Database(connection))
+
+
+def _run(database: Any, file: str) -> None:
+    for statement in _statements(Path(__file__).with_name(file)):
+        database.execute(statement)
 
 
 def _statements(file: Path) -> Iterator[str]:

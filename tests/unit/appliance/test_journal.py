@@ -117,6 +117,20 @@ async def test_the_journal_of_a_newer_version_is_refused_and_left_as_it_is(engin
     assert not list(engines.path.glob("journal.damaged-*"))
 
 
+async def test_the_journal_of_an_older_version_is_brought_up_and_keeps_what_it_holds(engines: Engines) -> None:
+    await engines.open()
+    task_id = (await engines.run("echo kept")).task_id
+    await engines.close()
+    schema = engines.rows("SELECT sql FROM sqlite_schema ORDER BY name")
+    engines.write("DROP TABLE steps")
+    engines.write("DELETE FROM _sqlite_migrations WHERE name <> '0001_tables'")
+    engines.write("PRAGMA user_version = 1")
+    await engines.open()
+    assert (await engines.wait(task_id)).outcome.stdout.text == "kept\n"
+    assert engines.rows("PRAGMA user_version") == [(module.VERSION,)]
+    assert engines.rows("SELECT sql FROM sqlite_schema ORDER BY name") == schema
+
+
 async def test_the_journal_of_another_box_is_refused_and_left_as_it_is(engines: Engines, tmp_path: Path) -> None:
     await engines.open()
     await engines.end()
