@@ -31,7 +31,7 @@ from appliance.planner import (
 )
 from appliance.pool import FolderPool
 from appliance.spawn import Event, Exited, Gone, Spawner, SpawnerError, SpawnFailed, Started
-from appliance.watch import Offer, Watch
+from appliance.watch import HUB, Offer, Watch
 from cloudsync.messages import Stream
 from cloudsync.spec import ErrorBody, Usage
 from cloudsync.task import Origin, TaskState
@@ -276,10 +276,10 @@ class Executor:
 
     # Waiting, following and stopping
 
-    def follow(self, task_id: str, offsets: dict[Stream, int], offer: Offer) -> None:
-        """Offer a task's output from these offsets on, while it runs; nothing where it is over."""
+    def follow(self, task_id: str, offsets: dict[Stream, int], offer: Offer, who: object = HUB) -> None:
+        """Offer a task's steps, and its output from these offsets on, while it runs; nothing where it is over."""
         if task_id in self.tasks:
-            self.watch.follow(task_id, offsets, offer)
+            self.watch.follow(task_id, offsets, offer, who)
 
     async def wait(self, task_id: str) -> Finished | None:
         """The end of a task; None where the id is not known."""

@@ -26,6 +26,7 @@ from cloudsync.messages import (
     OutputChunk,
     OutputGap,
     Pulse,
+    StepReport,
     Unfollow,
 )
 from cloudsync.transport import Channel
@@ -100,7 +101,8 @@ class Link:
                     self._outbox.ack(seq)
                     self._flush()
             case Follow(task_id=task_id):
-                self._executor.follow(task_id, {"stdout": message.stdout, "stderr": message.stderr}, self._offer)
+                offer = self._offer if message.steps else self._offer_output
+                self._executor.follow(task_id, {"stdout": message.stdout, "stderr": message.stderr}, offer)
             case Unfollow(task_id=task_id):
                 self._executor.watch.unfollow(task_id)
             case Pulse() | Desired():
@@ -108,8 +110,12 @@ class Link:
             case _:
                 raise ProtocolViolation(f"'{message.type}' in a live session")
 
-    def _offer(self, message: OutputChunk | OutputGap) -> bool:
+    def _offer(self, message: OutputChunk | OutputGap | StepReport) -> bool:
         return not self._is_over and self._channel.offer(message)
+
+    def _offer_output(self, message: OutputChunk | OutputGap | StepReport) -> bool:
+        """For a hub of a version that knows no steps."""
+        return isinstance(message, StepReport) or self._offer(message)
 
     # Commands in
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from appliance import spool
 from appliance.live import LiveTask, boot_s
-from cloudsync.messages import OutputChunk, OutputGap, Stream
+from cloudsync.messages import OutputChunk, OutputGap, StepReport, Stream
 
 # How late live output is at most, and how often spool files are looked at.
 TICK_S: Final = 0.1
@@ -21,15 +21,19 @@ YOUNG_S: Final = 0.25
 CHUNK_BYTES: Final = 32 * 1024
 STREAMS: Final[tuple[Stream, Stream]] = ("stdout", "stderr")
 
-Offer = Callable[[OutputChunk | OutputGap], bool]
+# The follower behind whom all who watch at the hub stand; others are objects of their own.
+HUB: Final = "hub"
+
+Offer = Callable[[OutputChunk | OutputGap | StepReport], bool]
 
 
 @dataclass(slots=True)
 class Follower:
-    """Someone who watches a task's output: how far each stream was sent, and where to."""
+    """Someone who watches a task: how far each stream was sent, how many of its steps, and where to."""
 
     offer: Offer
     offsets: dict[Stream, int]
+    steps: int = 0
 
 
 @dataclass(slots=True)
@@ -45,7 +49,8 @@ class Watch:
         self._limit_bytes = spool_limit_bytes
         self._on_deadline = on_deadline
         self._watched: dict[str, _Watched] = {}
-        self._followers: dict[str, Follower] = {}
+        self._followers: dict[str, dict[object, Follower]] = {}
+        self._steps: dict[str, list[StepReport]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, task: LiveTask) -> None:
@@ -58,29 +63,43 @@ class Watch:
     def remove(self, task: LiveTask) -> None:
         """The task's process has ended: what a follower has not seen goes out now, before the outcome does."""
         watched = self._watched.pop(task.id, None)
-        follower = self._followers.pop(task.id, None)
-        if watched is not None and follower is not None:
-            self._flush(watched, follower)
+        for follower in self._followers.pop(task.id, {}).values():
+            self._send_steps(task.id, follower)
+            if watched is not None:
+                self._flush(watched, follower)
+        self._steps.pop(task.id, None)
 
-    def follow(self, task_id: str, offsets: dict[Stream, int], offer: Offer) -> None:
-        """Send a task's output from these offsets on, now and until it ends."""
-        follower = self._followers[task_id] = Follower(offer, offsets)
+    def step(self, report: StepReport) -> None:
+        """A step of a running task has ended: whoever watches hears of it now, whoever comes later then."""
+        self._steps.setdefault(report.task_id, []).append(report)
+        for follower in self._followers.get(report.task_id, {}).values():
+            self._send_steps(report.task_id, follower)
+
+    def follow(self, task_id: str, offsets: dict[Stream, int], offer: Offer, who: object = HUB) -> None:
+        """Send a task's steps, and its output from these offsets on, now and until it ends."""
+        follower = self._followers.setdefault(task_id, {})[who] = Follower(offer, offsets)
+        self._send_steps(task_id, follower)
         watched = self._watched.get(task_id)
         if watched is not None:
             self._send(watched, follower)
 
-    def unfollow(self, task_id: str) -> None:
-        """Nobody watches it any more."""
-        self._followers.pop(task_id, None)
+    def unfollow(self, task_id: str, who: object = HUB) -> None:
+        """Nobody there watches it any more."""
+        followers = self._followers.get(task_id, {})
+        followers.pop(who, None)
+        if not followers:
+            self._followers.pop(task_id, None)
 
-    def unfollow_all(self) -> None:
+    def unfollow_all(self, who: object = HUB) -> None:
         """The connection over which they watched is gone."""
-        self._followers.clear()
+        for task_id in list(self._followers):
+            self.unfollow(task_id, who)
 
     def close(self) -> None:
         """Stop looking."""
         self._watched.clear()
         self._followers.clear()
+        self._steps.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -104,8 +123,8 @@ class Watch:
                     delay_s = min(delay_s, deadline - now)
             if task.started_boot_s is not None and now - task.started_boot_s >= YOUNG_S:
                 self._guard(watched)
-            follower = self._followers.get(task.id)
-            if follower is not None:
+            for follower in self._followers.get(task.id, {}).values():
+                self._send_steps(task.id, follower)
                 self._send(watched, follower)
         if self._watched:
             self._arm(delay_s)
@@ -125,6 +144,13 @@ class Watch:
             if not send_output(watched.task.id, watched.task.folder, name, follower, hole):
                 return False
         return True
+
+    def _send_steps(self, task_id: str, follower: Follower) -> None:
+        """Offer the steps that are new, as far as they are taken."""
+        for report in self._steps.get(task_id, ())[follower.steps :]:
+            if not follower.offer(report):
+                return
+            follower.steps += 1
 
     def _flush(self, watched: _Watched, follower: Follower) -> None:
         if self._send(watched, follower):

@@ -170,6 +170,8 @@ class Follow(Message):
     task_id: str
     stdout: Number = 0
     stderr: Number = 0
+    steps: bool = False
+    """Whether this hub takes `step` too."""
 
 
 class Unfollow(Message):
@@ -202,6 +204,19 @@ class OutputGap(Message):
     to_offset: Number
 
 
+class StepReport(Message):
+    """Box to hub: step `index` (from 1) of the `total` of a running browser task has ended."""
+
+    type: Literal["step"] = "step"
+    task_id: str
+    index: Number
+    total: Number
+    action: str
+    name: str = ""
+    state: str
+    duration_ms: Number
+
+
 class Pulse(Message):
     """Both ways: alive. The box says how it is, the hub answers with its clock."""
 
@@ -216,7 +231,8 @@ FromHub = Annotated[
     Field(discriminator="type"),
 ]
 FromBox = Annotated[
-    Hello | Settled | RolledBack | Events | Ack | OutputChunk | OutputGap | Pulse, Field(discriminator="type")
+    Hello | Settled | RolledBack | Events | Ack | OutputChunk | OutputGap | StepReport | Pulse,
+    Field(discriminator="type"),
 ]
 FROM_HUB: Final[TypeAdapter[FromHub]] = TypeAdapter(FromHub)
 FROM_BOX: Final[TypeAdapter[FromBox]] = TypeAdapter(FromBox)

@@ -73,6 +73,7 @@ HUB: Final[dict[tuple[Hub, str], Hub]] = {
     (Hub.LIVE, "ack"): Hub.LIVE,
     (Hub.LIVE, "output"): Hub.LIVE,
     (Hub.LIVE, "gap"): Hub.LIVE,
+    (Hub.LIVE, "step"): Hub.LIVE,
     (Hub.LIVE, "pulse"): Hub.LIVE,
     **{(state, CUT): Hub.CLOSED for state in Hub},
 }

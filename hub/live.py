@@ -11,25 +11,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloudsync.messages import OutputChunk, OutputGap, Stream
-from cloudsync.spec import Outcome
+from cloudsync.messages import OutputChunk, OutputGap, StepReport, Stream
+from cloudsync.pieces import STREAMS, Piece, Sequence
 
-STREAMS: Final[tuple[Stream, ...]] = ("stdout", "stderr")
 # What a late watcher can still get from memory, a stream.
 KEEP_BYTES: Final = 1024 * 1024
 # A watcher this far behind loses pieces (announced), not the hub its memory; twice what a late one gets at once.
 WATCHER_BYTES: Final = 4 * KEEP_BYTES * len(STREAMS)
 WATCHER_PIECES: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Bytes of a stream from `offset` on; `data` None: the bytes up to `to` were dropped."""
-
-    stream: Stream
-    offset: int
-    to: int
-    data: bytes | None
+# Above what a task may have: what is kept of one must have an end.
+STEPS_LIMIT: Final = 500
 
 
 @dataclass(slots=True)
@@ -50,45 +41,45 @@ class _Tail:
             self.start += cut
 
 
-class Watcher:
-    """One who watches a task. Iterate `pieces`; each stream comes in order, holes are announced."""
+class Watcher(Sequence):
+    """One who watches a task: `next` gives what came, each stream in order, holes announced."""
 
     def __init__(self) -> None:
-        self._pieces: deque[Piece] = deque()
+        super().__init__()
+        self._pieces: deque[Piece | StepReport] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
-        self.seen: dict[Stream, int] = {"stdout": 0, "stderr": 0}
         self.ended = False
-        # Streams of which bytes of an earlier attempt were handed on: those of a later one do not follow on them.
-        self._outdated: set[Stream] = set()
 
-    def put(self, piece: Piece) -> None:
+    def put(self, piece: Piece | StepReport) -> None:
         """Hand on a piece, or lose it where the watcher is too slow: the next one will show the hole."""
-        if piece.stream in self._outdated:
+        if isinstance(piece, Piece) and self.is_outdated(piece.stream):
             return
-        size = 0 if piece.data is None else len(piece.data)
+        size = _size_bytes(piece)
         if self._bytes + size <= WATCHER_BYTES and len(self._pieces) < WATCHER_PIECES:
             self._bytes += size
             self._pieces.append(piece)
             self._wake.set()
 
     def restart(self) -> None:
-        """The task is tried again: its output begins anew, and nothing more of it comes where some was handed on."""
+        """The task is tried again: what waits to be handed on is of the earlier attempt."""
         self._pieces.clear()
         self._bytes = 0
-        self._outdated |= {stream for stream in STREAMS if self.seen[stream]}
+        super().restart()
 
     def end(self) -> None:
         """The task has ended."""
         self.ended = True
         self._wake.set()
 
-    async def next(self) -> list[Piece]:
+    async def next(self) -> list[Piece] | list[StepReport]:
         """The next pieces, cut and completed so that offsets never overlap or skip silently; empty at the end."""
         while True:
             while self._pieces:
                 piece = self._pieces.popleft()
-                self._bytes -= 0 if piece.data is None else len(piece.data)
+                self._bytes -= _size_bytes(piece)
+                if isinstance(piece, StepReport):
+                    return [piece]
                 if pieces := self.fit(piece):
                     return pieces
             if self.ended:
@@ -96,36 +87,9 @@ class Watcher:
             self._wake.clear()
             await self._wake.wait()
 
-    def fit(self, piece: Piece) -> list[Piece]:
-        """Cut off what was seen, announce what is missing before it, and count it as seen."""
-        seen = self.seen[piece.stream]
-        if piece.to <= seen:
-            return []
-        fitted = []
-        if piece.offset > seen:
-            fitted.append(Piece(piece.stream, seen, piece.offset, None))
-        if piece.data is None:
-            fitted = [Piece(piece.stream, seen, piece.to, None)]
-        else:
-            start = max(piece.offset, seen)
-            fitted.append(Piece(piece.stream, start, piece.to, piece.data[start - piece.offset :]))
-        self.seen[piece.stream] = piece.to
-        return fitted
 
-    def rest(self, outcome: Outcome) -> list[Piece]:
-        """What the ledgered outcome has that was not seen live; after bytes of an earlier attempt, a hole."""
-        pieces = []
-        for stream in STREAMS:
-            output = outcome.stdout if stream == "stdout" else outcome.stderr
-            if stream in self._outdated:
-                pieces.append(Piece(stream, 0, output.total_bytes, None))
-                continue
-            head, tail = output.ends()
-            pieces += self.fit(Piece(stream, 0, len(head), head))
-            if output.cut_bytes:
-                total = output.total_bytes
-                pieces += self.fit(Piece(stream, total - len(tail), total, tail or None))
-        return pieces
+def _size_bytes(piece: Piece | StepReport) -> int:
+    return 0 if isinstance(piece, StepReport) or piece.data is None else len(piece.data)
 
 
 class Live:
@@ -133,6 +97,7 @@ class Live:
 
     def __init__(self) -> None:
         self._tails: dict[str, dict[Stream, _Tail]] = {}
+        self._steps: dict[str, dict[int, StepReport]] = {}
         self._watchers: dict[str, set[Watcher]] = {}
         self._box_of: dict[str, str] = {}
         self._attempts: dict[str, int] = {}
@@ -165,6 +130,8 @@ class Live:
             follow()
         for stream, tail in self._tails.get(task_id, {}).items():
             watcher.put(Piece(stream, tail.start, tail.end, bytes(tail.data)))
+        for report in self._steps.get(task_id, {}).values():
+            watcher.put(report)
         try:
             yield watcher
         finally:
@@ -172,6 +139,7 @@ class Live:
             if not watchers:
                 self._watchers.pop(task_id, None)
                 self._tails.pop(task_id, None)
+                self._steps.pop(task_id, None)
                 self._box_of.pop(task_id, None)
                 self._attempts.pop(task_id, None)
                 unfollow()
@@ -196,11 +164,21 @@ class Live:
         for watcher in self._watchers.get(message.task_id, ()):
             watcher.put(Piece(message.stream, message.from_offset, message.to_offset, None))
 
+    def step(self, box_id: str, report: StepReport) -> None:
+        """A step has ended on a box; one that was told before, as after a broken connection, is told once."""
+        if self._box_of.get(report.task_id) != box_id or not 0 < report.index <= STEPS_LIMIT:
+            return
+        told = self._steps.setdefault(report.task_id, {})
+        if told.setdefault(report.index, report) is report:
+            for watcher in self._watchers[report.task_id]:
+                watcher.put(report)
+
     def attempted(self, task_id: str, attempt: int) -> None:
         """A watched task runs for the n-th time: where that is news, what is kept is of an earlier one."""
         if attempt > self._attempts.get(task_id, attempt):
             self._attempts[task_id] = attempt
             self._tails.pop(task_id, None)
+            self._steps.pop(task_id, None)
             for watcher in self._watchers[task_id]:
                 watcher.restart()
 

@@ -29,6 +29,7 @@ from cloudsync.messages import (
     OutputChunk,
     OutputGap,
     Pulse,
+    StepReport,
     TaskEvent,
     Unfollow,
 )
@@ -126,7 +127,7 @@ class Session:
 
     def follow(self, task_id: str, offsets: dict[Any, int]) -> None:
         """Someone watches a task."""
-        self._channel.offer(Follow(task_id=task_id, stdout=offsets["stdout"], stderr=offsets["stderr"]))
+        self._channel.offer(Follow(task_id=task_id, stdout=offsets["stdout"], stderr=offsets["stderr"], steps=True))
 
     def unfollow(self, task_id: str) -> None:
         """Nobody watches it any more."""
@@ -242,12 +243,15 @@ class Session:
                 await self._store_events(message)
             case Ack():
                 self._store_ack(message.seq)
-            case OutputChunk():
+            case OutputChunk() | StepReport():
                 # What it belongs to came before it: an event that is still on its way into the store.
                 while self._storing and not self._ended:
                     self._stored.clear()
                     await self._stored.wait()
-                self._dispatch.live.chunk(self.box_id, message)
+                if isinstance(message, StepReport):
+                    self._dispatch.live.step(self.box_id, message)
+                else:
+                    self._dispatch.live.chunk(self.box_id, message)
             case OutputGap():
                 self._dispatch.live.gap(self.box_id, message)
             case Pulse():

@@ -1,7 +1,6 @@
 """The path of a task's output: bytes as they are kept, or live as they come."""
 
 import asyncio
-import base64
 import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
@@ -9,14 +8,14 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from cloudsync.messages import Stream
+from cloudsync.messages import StepReport, Stream
+from cloudsync.pieces import STREAMS, Piece
 from cloudsync.task import FINAL
 from hub import views
 from hub.api.context import KEEPALIVE_S, RIGHTS_S, Context, choice, context, encode, known_query, number, principal
 from hub.api.problem import problem, responses
 from hub.api.tasks import own_task, parameter
 from hub.errors import Refusal
-from hub.live import STREAMS, Piece, Watcher
 from hub.store import Row
 from hub.tenancy import Principal
 
@@ -36,8 +35,8 @@ _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
     responses={
         200: {
             "description": "The bytes, or with follow=1 server-sent events `output {stream, offset, data_b64}`, "
-            "`gap {stream, from, to}`, `end {task}`. A gap from before what came says "
-            "that this was of an earlier attempt.",
+            "`gap {stream, from, to}`, `step {index, total, action, name, state, duration_ms}`, `end {task}`. "
+            "A gap from before what came says that this was of an earlier attempt.",
             "content": {"application/octet-stream": {}, "text/event-stream": {}},
         },
         206: {"description": "The asked range.", "content": {"application/octet-stream": {}}},
@@ -131,7 +130,7 @@ async def _fetch(hub: Context, row: Row, stream: Stream) -> tuple[bytes, bool]:
                 return output.data(), bool(output.cut_bytes)
             wait_s = QUIET_S
             for piece in pieces:
-                if piece.stream == stream:
+                if isinstance(piece, Piece) and piece.stream == stream:
                     cut = cut or piece.data is None
                     data += piece.data or b""
 
@@ -158,22 +157,17 @@ async def _follow(hub: Context, who: Principal, row: Row, seen: dict[Stream, int
                 break
             for event in _events(pieces):
                 yield event
-        for event in _rest(watcher, final):
+        for event in _events(watcher.rest(views.outcome_of(final))):
             yield event
         yield _event("end", {"task": hub.dispatch.view(final)})
 
 
-def _rest(watcher: Watcher, row: Row) -> Iterable[bytes]:
-    return _events(watcher.rest(views.outcome_of(row)))
-
-
-def _events(pieces: list[Piece]) -> Iterable[bytes]:
+def _events(pieces: Iterable[Piece | StepReport]) -> Iterable[bytes]:
     for piece in pieces:
-        if piece.data is None:
-            yield _event("gap", {"stream": piece.stream, "from": piece.offset, "to": piece.to})
-        elif piece.data:
-            encoded = base64.b64encode(piece.data).decode()
-            yield _event("output", {"stream": piece.stream, "offset": piece.offset, "data_b64": encoded})
+        if isinstance(piece, StepReport):
+            yield _event("step", piece.model_dump(exclude={"type", "task_id"}))
+        elif piece.data != b"":
+            yield _event(*piece.event())
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:

@@ -4,8 +4,10 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from cloudsync.log import WINDOW_ENTRIES
-from cloudsync.messages import BATCH_LIMIT_BYTES, FRAME_LIMIT_BYTES
+from cloudsync.messages import BATCH_LIMIT_BYTES, FRAME_LIMIT_BYTES, StepReport
 from tests.unit.appliance.engines import LIMIT_S, Engines, run_command, until
 from tests.unit.appliance.peers import Scene, linked
 
@@ -106,3 +108,27 @@ async def test_a_stop_waits_for_the_hub_to_have_the_last_outcomes(engines: Engin
         await engines.run(":")
         await uplink.drained(LIMIT_S)
         assert engine.outbox.unsynced == 0
+
+
+@pytest.mark.parametrize("knows_steps", [True, False])
+async def test_steps_go_to_a_hub_that_takes_them(engines: Engines, knows_steps: bool) -> None:
+    engine = await engines.open()
+    done = StepReport(task_id="a", index=1, total=2, action="goto", state="succeeded", duration_ms=240)
+    heard: list[str] = []
+
+    async def play(scene: Scene) -> None:
+        await scene.admit(event_seq=0)
+        await scene.say("commands", from_seq=1, entries=[run_command("a", "sleep 60")])
+        while '"running"' not in await scene.connection.recv():
+            pass
+        await scene.say("follow", task_id="a", **({"steps": True} if knows_steps else {}))
+        await until("a follower", lambda: engine.executor.watch._followers)
+        engine.executor.watch.step(done)
+        engine.executor.cancel("a", "")
+        while "cancelled" not in (frame := await scene.connection.recv()):
+            heard.append(json.loads(frame)["type"])
+        await scene.connection.close()
+
+    async with linked(engine, play):
+        await until("the end", lambda: engines.states("a")[-1:] == ["cancelled"])
+    assert heard == (["step"] if knows_steps else [])

@@ -5,13 +5,15 @@ import base64
 from pathlib import Path
 
 from appliance.live import LiveTask, boot_s, now_ms
-from appliance.watch import Watch
-from cloudsync.messages import OutputChunk, OutputGap
+from appliance.watch import HUB, Watch
+from cloudsync.messages import OutputChunk, OutputGap, StepReport
 from cloudsync.spec import encode_spec
 from cloudsync.task import Origin
 from tests.unit.appliance.engines import LIMIT_S, bash, until
 
 MIB = 1024 * 1024
+
+Live = OutputChunk | OutputGap | StepReport
 
 
 def running(folder: Path, timeout_s: float = 60.0) -> LiveTask:
@@ -30,13 +32,16 @@ class Viewer:
         self.room = 1 << 30
         self.data = b""
         self.gaps: list[tuple[int, int]] = []
+        self.steps: list[int] = []
 
-    def offer(self, message: OutputChunk | OutputGap) -> bool:
+    def offer(self, message: Live) -> bool:
         if self.room <= 0:
             return False
         self.room -= 1
         if isinstance(message, OutputGap):
             self.gaps.append((message.from_offset, message.to_offset))
+        elif isinstance(message, StepReport):
+            self.steps.append(message.index)
         elif message.stream == "stdout":
             assert self.gaps or message.offset == len(self.data)
             self.data += base64.b64decode(message.data_b64)
@@ -93,7 +98,7 @@ async def test_a_follower_gets_everything_from_its_offset_and_the_rest_at_the_en
     watch.close()
 
 
-def _shifted(message: OutputChunk | OutputGap, by: int) -> OutputChunk | OutputGap:
+def _shifted(message: Live, by: int) -> Live:
     return message.model_copy(update={"offset": message.offset - by}) if isinstance(message, OutputChunk) else message
 
 
@@ -106,14 +111,14 @@ async def test_a_viewer_that_is_slow_is_told_what_it_missed(tmp_path: Path) -> N
     (tmp_path / "stdout").write_bytes(b"x" * 100_000)
     watch.follow("t", {"stdout": 0, "stderr": 0}, viewer.offer)
     assert len(viewer.data) == 32 * 1024
-    seen: list[OutputChunk | OutputGap] = []
+    seen: list[Live] = []
 
-    def last(message: OutputChunk | OutputGap) -> bool:
+    def last(message: Live) -> bool:
         if isinstance(message, OutputGap):
             seen.append(message)
         return isinstance(message, OutputGap)
 
-    watch._followers["t"].offer = last
+    watch._followers["t"][HUB].offer = last
     watch.remove(task)
     assert [(gap.from_offset, gap.to_offset) for gap in seen if isinstance(gap, OutputGap)] == [(32 * 1024, 100_000)]
     watch.close()
@@ -148,4 +153,50 @@ async def test_a_follower_is_told_of_the_hole_in_a_long_output(tmp_path: Path) -
     assert start == limit // 2
     assert viewer.data == b"h" * start + b"t" * (total - end)
     watch.remove(task)
+    watch.close()
+
+
+def step(index: int) -> StepReport:
+    return StepReport(task_id="t", index=index, total=3, action="goto", state="succeeded", duration_ms=240)
+
+
+async def test_two_who_watch_get_all_each_and_one_may_leave(tmp_path: Path) -> None:
+    watch = Watch(MIB, lambda _: None)
+    task = running(tmp_path)
+    watch.add(task)
+    hub, own = Viewer(), Viewer()
+    watch.follow("t", {"stdout": 0, "stderr": 0}, hub.offer)
+    watch.follow("t", {"stdout": 0, "stderr": 0}, own.offer, who=own)
+    with (tmp_path / "stdout").open("ab") as file:
+        file.write(b"01")
+        file.flush()
+        await until("what is new", lambda: hub.data == own.data == b"01")
+        watch.unfollow_all()
+        file.write(b"23")
+    watch.remove(task)
+    assert (hub.data, own.data) == (b"01", b"0123")
+    assert watch._followers == {}
+    watch.close()
+
+
+async def test_steps_are_told_at_once_to_the_late_and_when_there_is_room_again(tmp_path: Path) -> None:
+    watch = Watch(MIB, lambda _: None)
+    task = running(tmp_path)
+    watch.add(task)
+    first, late = Viewer(), Viewer()
+    watch.follow("t", {"stdout": 0, "stderr": 0}, first.offer)
+    watch.step(step(1))
+    assert first.steps == [1]
+    first.room = 0
+    watch.step(step(2))
+    watch.follow("t", {"stdout": 0, "stderr": 0}, late.offer, who=late)
+    assert (first.steps, late.steps) == ([1], [1, 2])
+    first.room = 9
+    await until("the step that had no room", lambda: first.steps == [1, 2])
+    first.room = 0
+    watch.step(step(3))
+    first.room = 9
+    watch.remove(task)
+    assert (first.steps, late.steps) == ([1, 2, 3], [1, 2, 3])
+    assert watch._steps == {}
     watch.close()

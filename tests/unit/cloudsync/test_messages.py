@@ -49,6 +49,7 @@ FROM_BOX: list[Message] = [
     messages.Ack(seq=2**63 - 1),
     messages.OutputChunk(task_id="t", stream="stdout", offset=0, data_b64="eA=="),
     messages.OutputGap(task_id="t", stream="stderr", from_offset=1, to_offset=2),
+    messages.StepReport(task_id="t", index=1, total=2, action="goto", state="succeeded", duration_ms=240),
     messages.Pulse(now_ms=1, health={"load": 0.5}, inventory={"cpu": 2}),
 ]
 ENTRIES: list[tuple[TypeAdapter[Any], Message]] = [

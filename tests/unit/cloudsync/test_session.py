@@ -53,7 +53,7 @@ HUB_MAY: dict[Hub, dict[str, Hub]] = {
     H.AWAITING_HELLO: {"hello": H.JUDGING, CUT: H.CLOSED},
     H.JUDGING: {WELCOMED: H.AWAITING_SETTLED, DENIED: H.CLOSED, CUT: H.CLOSED},
     H.AWAITING_SETTLED: {"settled": H.LIVE, "rolled_back": H.CLOSED, CUT: H.CLOSED},
-    H.LIVE: dict.fromkeys(("events", "ack", "output", "gap", "pulse"), H.LIVE) | {CUT: H.CLOSED},
+    H.LIVE: dict.fromkeys(("events", "ack", "output", "gap", "step", "pulse"), H.LIVE) | {CUT: H.CLOSED},
     H.CLOSED: {CUT: H.CLOSED},
 }
 DONE = {COMMITTED, ROLLED_BACK, WELCOMED, DENIED, CUT}

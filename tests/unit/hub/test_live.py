@@ -4,11 +4,10 @@ import asyncio
 import base64
 from typing import Any
 
-import pytest
-
-from cloudsync.messages import OutputChunk, OutputGap
+from cloudsync.messages import OutputChunk, OutputGap, StepReport
+from cloudsync.pieces import Piece
 from cloudsync.spec import Outcome, Output
-from hub.live import KEEP_BYTES, WATCHER_BYTES, Live, Piece, Watcher
+from hub.live import KEEP_BYTES, WATCHER_BYTES, Live, Watcher
 
 
 def chunk(offset: int, data: bytes, task: str = "t", stream: Any = "stdout") -> OutputChunk:
@@ -39,7 +38,7 @@ async def pieces(watcher: Watcher, count: int) -> list[tuple[int, int, bytes | N
     found: list[Piece] = []
     async with asyncio.timeout(5):
         while len(found) < count:
-            found += await watcher.next()
+            found += [piece for piece in await watcher.next() if isinstance(piece, Piece)]
     return [(piece.offset, piece.to, piece.data) for piece in found]
 
 
@@ -156,36 +155,6 @@ async def test_end_wakes_one_who_waits() -> None:
             assert await waiting == []
 
 
-async def test_outcome_fills_in_what_was_not_seen() -> None:
-    watcher = Watcher()
-    watcher.fit(Piece("stdout", 0, 3, b"abc"))
-    rest = watcher.rest(Outcome(stdout=Output.of(b"abcdef"), stderr=Output.of(b"\xff\x00")))
-    assert [(piece.stream, piece.offset, piece.data) for piece in rest] == [
-        ("stdout", 3, b"def"),
-        ("stderr", 0, b"\xff\x00"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("seen", "expected"),
-    [
-        (0, [(0, 5, b"head\xff"), (5, 100, None), (100, 105, b"tail\n")]),
-        (3, [(3, 5, b"d\xff"), (5, 100, None), (100, 105, b"tail\n")]),
-        (50, [(50, 100, None), (100, 105, b"tail\n")]),
-        (102, [(102, 105, b"il\n")]),
-        (105, []),
-    ],
-)
-async def test_cut_outcome_is_shown_with_its_hole_where_it_is(
-    seen: int, expected: list[tuple[int, int, bytes | None]]
-) -> None:
-    watcher = Watcher()
-    watcher.seen["stdout"] = seen
-    text = b"head\xff" + "\n[… 95 bytes left out …]\n".encode() + b"tail\n"
-    rest = watcher.rest(Outcome(stdout=Output.of(text, total_bytes=105, cut_bytes=95)))
-    assert [(piece.offset, piece.to, piece.data) for piece in rest] == expected
-
-
 async def test_watcher_of_a_task_that_is_tried_again_sees_one_attempt_and_a_gap_for_the_other() -> None:
     live = Live()
     async with watch(live) as watcher:
@@ -213,3 +182,50 @@ async def test_piece_that_is_not_base64_is_dropped() -> None:
         live.chunk("b", OutputChunk(task_id="t", stream="stdout", offset=0, data_b64="*"))
         live.chunk("b", chunk(0, b"ok"))
         assert await pieces(watcher, 1) == [(0, 2, b"ok")]
+
+
+def step(index: int, task: str = "t") -> StepReport:
+    return StepReport(task_id=task, index=index, total=3, action="goto", state="succeeded", duration_ms=240)
+
+
+async def reports(watcher: Watcher, count: int) -> list[int]:
+    """The next `count` steps."""
+    found: list[int] = []
+    async with asyncio.timeout(5):
+        while len(found) < count:
+            found += [one.index for one in await watcher.next() if isinstance(one, StepReport)]
+    return found
+
+
+async def test_step_is_told_once_and_to_the_late_too() -> None:
+    live = Live()
+    async with watch(live) as watcher:
+        for index in (1, 2, 1, 2):
+            live.step("b", step(index))
+        live.step("other", step(3))
+        live.step("b", step(3, task="another"))
+        async with watch(live) as late:
+            live.step("b", step(3))
+            assert await reports(late, 3) == [1, 2, 3]
+        assert await reports(watcher, 3) == [1, 2, 3]
+    async with watch(live) as anew:
+        live.step("b", step(2))
+        assert await reports(anew, 1) == [2]
+
+
+async def test_steps_of_a_new_attempt_are_told_again() -> None:
+    live = Live()
+    async with watch(live) as watcher:
+        live.step("b", step(1))
+        assert await reports(watcher, 1) == [1]
+        live.attempted("t", 2)
+        live.step("b", step(1))
+        assert await reports(watcher, 1) == [1]
+
+
+async def test_step_that_no_task_can_have_is_dropped() -> None:
+    live = Live()
+    async with watch(live) as watcher:
+        for index in (0, 501, 2**62, 1):
+            live.step("b", step(index))
+        assert await reports(watcher, 1) == [1]

@@ -73,7 +73,7 @@ class HubEnd:
                 self._receive_events(message)
             case messages.Ack():
                 self._acked(message.seq)
-            case messages.OutputChunk() | messages.OutputGap() | messages.Pulse():
+            case messages.OutputChunk() | messages.OutputGap() | messages.StepReport() | messages.Pulse():
                 raise AssertionError(f"nobody sends {message.type} here")
             case _:
                 assert_never(message)

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 
-from cloudsync.messages import Follow, OutputGap, Unfollow
+from cloudsync.messages import Follow, OutputGap, StepReport, Unfollow
 from cloudsync.spec import Outcome, Output
 from hub import tenancy
 from hub.dispatch import now_ms
@@ -113,6 +113,24 @@ async def test_follow_before_during_and_after_the_run(hub: RunningHub, http: Htt
     async with http.events(path) as after:
         found = await after.until("end")
         assert (pieces(found), pieces(found, "stderr")) == ([(0, BINARY)], [(0, b"errand")])
+
+
+async def test_steps_are_told_as_they_end(hub: RunningHub, http: Http) -> None:
+    box, task_id = await started(hub, http)
+    async with http.events(f"/api/v1/tasks/{task_id}/output?follow=1") as events:
+        assert (await box.hear(Follow)).steps is True
+        await box.say(
+            StepReport(task_id=task_id, index=1, total=2, action="goto", name="a", state="succeeded", duration_ms=240)
+        )
+        told = await next_named(events, "step")
+        assert told.data == {
+            "index": 1,
+            "total": 2,
+            "action": "goto",
+            "name": "a",
+            "state": "succeeded",
+            "duration_ms": 240,
+        }
 
 
 async def test_follow_goes_on_from_the_byte_that_the_client_has(hub: RunningHub, http: Http) -> None:
