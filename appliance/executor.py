@@ -33,7 +33,7 @@ from appliance.pool import FolderPool
 from appliance.spawn import Event, Exited, Gone, Spawner, SpawnerError, SpawnFailed, Started
 from appliance.watch import HUB, Offer, Watch
 from cloudsync.messages import Stream
-from cloudsync.spec import ErrorBody, Usage
+from cloudsync.spec import BashExec, BrowserRun, ErrorBody, Usage
 from cloudsync.task import Origin, TaskState
 
 log = logging.getLogger(__name__)
@@ -157,9 +157,13 @@ class Executor:
         if self.spawner is None:
             return
         try:
-            reuse = None if task.spec.stdin else self.outcomes.pool.take()
-            self.spawner.spawn(bash.request(task.id, attempt, task.spec, task.folder, self._user, reuse))
-            task.is_followed = True
+            match task.spec:
+                case BashExec() as spec:
+                    reuse = None if spec.stdin else self.outcomes.pool.take()
+                    self.spawner.spawn(bash.request(task.id, attempt, spec, task.folder, self._user, reuse))
+                    task.is_followed = True
+                case BrowserRun():
+                    self._ended(task, spawn_failed("this box has no browser"), None)
         except OSError as error:
             self._ended(task, spawn_failed(f"cannot write the task's standard input: {error.strerror}"), None)
         except SpawnerError:

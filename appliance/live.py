@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from appliance.folder import DataFolder, attempt_key
 from appliance.planner import Intent, Running
 from cloudsync.messages import LocalTask
-from cloudsync.spec import SPEC, Outcome, TaskSpec
+from cloudsync.spec import SPEC, BashExec, Outcome, TaskSpec
 from cloudsync.task import Origin, TaskState
 
 
@@ -56,6 +56,11 @@ class LiveTask:
             intent_by=row["intent_by"] or "",
             is_due=row["state"] == TaskState.RUNNING,
         )
+
+    @property
+    def stdin(self) -> str | None:
+        """What a bash task reads as its standard input, where it reads any."""
+        return self.spec.stdin if isinstance(self.spec, BashExec) else None
 
     @property
     def key(self) -> str:

@@ -62,10 +62,10 @@ class Outcomes:
                 waiter.set_result(Finished(task.id, event.state, event.outcome or Outcome()))
         if is_cut:
             self.kept.keep(task.folder)
-        elif has_run and task.key not in self.unwatched and (task.spec.stdin or not task.is_followed):
+        elif has_run and task.key not in self.unwatched and (task.stdin or not task.is_followed):
             asyncio.get_running_loop().call_soon(kept.discard, task.folder)  # after who waits was told
         if task.is_followed:
-            self.pool.settle(task.key, None if is_cut or task.spec.stdin else task.folder)
+            self.pool.settle(task.key, None if is_cut or task.stdin else task.folder)
 
     async def wait(self, task_id: str) -> Finished:
         """The end of a task that is in hand."""

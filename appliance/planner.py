@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from cloudsync import spec as specs
 from cloudsync.messages import COMMAND, Cancel, Run, describe
-from cloudsync.spec import KINDS, SPEC, ErrorBody, TaskSpec, encode_spec, spec_digest
+from cloudsync.spec import KINDS, SPEC, BrowserRun, ErrorBody, TaskSpec, encode_spec, spec_digest
 from cloudsync.task import TaskState
 
 # What is quoted in a message may be as long as an entry, and several times that when encoded.
@@ -131,9 +131,19 @@ def _plan_run(run: Run, known_digest: Callable[[str], str | None], refusal: Erro
             hint="Send it again, with a longer deliver_within_s where the box is often away.",
         )
         return Refuse(run.task_id, TaskState.EXPIRED, body, run, spec_json)
+    refusal = refusal or no_browser(spec)
     if refusal is not None:
         return Refuse(run.task_id, TaskState.REJECTED, refusal, run, spec_json)
     return Accept(run, spec, spec_json)
+
+
+def no_browser(spec: TaskSpec) -> ErrorBody | None:
+    """Why a browser task is not accepted: the box runs none."""
+    if not isinstance(spec, BrowserRun):
+        return None
+    return ErrorBody(
+        code="no_browser", message="this box runs no browser tasks", hint="Update it to a version that does."
+    )
 
 
 def _not_understood(entry: object, message: str) -> Step:

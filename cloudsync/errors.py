@@ -5,6 +5,7 @@ SyncError
 ├── ProtocolViolation   the peer broke the protocol: its frame is at fault, the connection is closed
 ├── FrameTooLarge       a frame over the limit: the sender is at fault
 ├── EntryTooLarge       an entry over the limit: whoever made the entry is at fault, nothing was journaled
+├── VariableWrong       a step asks for a variable or a secret that is not there: whoever wrote the steps is at fault
 └── ChannelClosed       the connection ended: nobody's fault, the next session resumes
 """
 
@@ -36,6 +37,10 @@ class EntryTooLarge(SyncError):
         super().__init__(f"the entry has {size_bytes} bytes when encoded, {limit_bytes} are allowed")
         self.size_bytes = size_bytes
         self.limit_bytes = limit_bytes
+
+
+class VariableWrong(SyncError):
+    """A text of a browser task asks for a variable or a secret by a wrong name, or for one that has no value."""
 
 
 class ChannelClosed(SyncError):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from cloudsync.complaint import complaints
 from cloudsync.errors import EntryTooLarge, FrameTooLarge, ProtocolViolation
 from cloudsync.spec import Outcome
 from cloudsync.task import Origin, TaskState
@@ -384,9 +385,6 @@ def batch_size(sizes_bytes: Sequence[int]) -> int:
 
 def describe(error: ValidationError, limit: int = 3) -> str:
     """What pydantic found wrong, a clause a field, without the values (they may be secret)."""
-    clauses = []
-    for item in error.errors(include_url=False, include_context=True, include_input=False)[:limit]:
-        field = ".".join(str(part) for part in item["loc"]) or "the message"
-        clauses.append(f"{field}: {item['msg']}")
+    clauses = [str(complaint) for complaint in complaints(error, limit)]
     more = error.error_count() - limit
     return "; ".join(clauses) + (f"; and {more} more" if more > 0 else "")

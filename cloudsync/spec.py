@@ -2,13 +2,22 @@
 
 import base64
 import hashlib
+import ipaddress
 import json
 import re
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from cloudsync.errors import VariableWrong
+from cloudsync.step.base import Filled, Part, Pixels, Text
+from cloudsync.step.keep import SaveProfile
+from cloudsync.steps import Step, Steps
+from cloudsync.variables import check_secrets, check_variables
 
 BASH_TIMEOUT_S: Final = 60.0
+BROWSER_TIMEOUT_S: Final = 120.0
 MAX_TIMEOUT_S: Final = 24 * 3600.0
 DELIVER_WITHIN_S: Final = 24 * 3600.0
 MAX_DELIVER_WITHIN_S: Final = 30 * 24 * 3600.0
@@ -18,6 +27,10 @@ ARTIFACT_LIMIT_BYTES: Final = 2 * 1024**3
 MAX_ATTEMPTS: Final = 3
 
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_PROFILE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
+_HOST_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST: Final = re.compile(rf"(?:\*\.)?{_HOST_LABEL}(?:\.{_HOST_LABEL})*\.?\Z")
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 
 
 def _no_nul(text: str) -> str:
@@ -38,18 +51,50 @@ def _absolute(path: str) -> str:
     return path
 
 
-def _encodable(text: str) -> str:
+def _profile(name: str) -> str:
+    if not _PROFILE.match(name):
+        raise ValueError(
+            "a profile's name has letters, digits and _ . - only, at most 64, and begins with no dot or dash"
+        )
+    return name
+
+
+def _grant(text: str) -> str:
+    """A host name, perhaps with `*.` before it, an address, or a network."""
     try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("must be valid Unicode without lone surrogates") from error
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        # A name whose last label is a number would be read as an address by a browser (WHATWG URL, "ends in a number").
+        last = text.rstrip(".").rpartition(".")[2]
+        if len(text) > 253 or not _HOST.match(text) or last.isdigit() or last.lower().startswith("0x"):
+            raise ValueError(
+                "is a host name as in intranet.example or *.example.com, an address, or a network as in 10.0.0.0/8; "
+                "no scheme, port or path"
+            ) from None
     return text
 
 
-Text = Annotated[str, AfterValidator(_encodable)]
+def _header_name(name: str) -> str:
+    if not _HEADER_NAME.match(name):
+        raise ValueError("a header's name has letters, digits and - only")
+    return name
+
+
+def _header_value(text: str) -> str:
+    if any(character in text for character in "\r\n\0"):
+        raise ValueError("must not contain a line break or a NUL character")
+    return text
+
+
 Argument = Annotated[Text, AfterValidator(_no_nul)]
 EnvName = Annotated[Argument, AfterValidator(_env_name)]
 AbsolutePath = Annotated[Argument, AfterValidator(_absolute)]
+ProfileName = Annotated[Text, AfterValidator(_profile)]
+Grant = Annotated[Text, AfterValidator(_grant)]
+HeaderName = Annotated[Text, AfterValidator(_header_name)]
+HeaderValue = Annotated[Text, AfterValidator(_header_value)]
+DeliverWithin = Annotated[float, Field(gt=0, le=MAX_DELIVER_WITHIN_S, allow_inf_nan=False)]
+Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)]
 
 
 class ErrorBody(BaseModel):
@@ -76,18 +121,118 @@ class BashExec(BaseModel):
     """Environment variables beside the box's own."""
     cwd: AbsolutePath | None = None
     """Working directory; by default the task user's home."""
-    timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)] = BASH_TIMEOUT_S
+    timeout_s: Timeout = BASH_TIMEOUT_S
     """Seconds it may run before its whole process tree is ended."""
-    deliver_within_s: Annotated[float, Field(gt=0, le=MAX_DELIVER_WITHIN_S, allow_inf_nan=False)] = DELIVER_WITHIN_S
+    deliver_within_s: DeliverWithin = DELIVER_WITHIN_S
     """Seconds within which the box must have it; after that it expires."""
     idempotent: bool = False
     """Whether a box may run it again after a crash interrupted it."""
 
 
-# One kind today; a further kind joins here and everything that matches on `kind` must follow.
-TaskSpec = BashExec
-SPEC: Final[TypeAdapter[BashExec]] = TypeAdapter(BashExec)
-KINDS: Final = ("bash.exec",)
+class Geolocation(Part):
+    """Where the browser says that it is."""
+
+    latitude: Annotated[float, Field(ge=-90, le=90)]
+    """Degrees north."""
+    longitude: Annotated[float, Field(ge=-180, le=180)]
+    """Degrees east."""
+    accuracy: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Metres."""
+
+
+class Credentials(Part):
+    """What is answered where a site asks for HTTP authentication."""
+
+    username: Text
+    """The user's name."""
+    password: Text
+    """Their password; better `{{secret:NAME}}`."""
+
+
+class UpstreamProxy(Part):
+    """A proxy that the browser's traffic leaves the box by."""
+
+    server: Filled
+    """Its address, as in `http://proxy.example:3128`."""
+    username: Text | None = None
+    """The user's name, where it wants one."""
+    password: Text | None = None
+    """Their password; better `{{secret:NAME}}`."""
+
+
+class Viewport(Part):
+    """The size of the page's window."""
+
+    width: Pixels
+    """In CSS pixels."""
+    height: Pixels
+    """In CSS pixels."""
+
+
+def _known_variables(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    try:
+        check_variables(steps)
+    except VariableWrong as error:
+        raise ValueError(str(error)) from error
+    return steps
+
+
+class BrowserRun(BaseModel):
+    """Steps to take in a browser on a box. Any text may hold `{{secret:NAME}}`, which the box alone fills in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    kind: Literal["browser.run"]
+    steps: Annotated[Steps, AfterValidator(_known_variables)]
+    """What to do, one after the other; the first that fails ends the task."""
+    allow: Annotated[tuple[Grant, ...], Field(max_length=1000, strict=False)] = ()
+    """Hosts, addresses and networks that may be reached beside the public ones: loopback and private ones too."""
+    profile: ProfileName | None = None
+    """Name of a profile on the box: its cookies and storage are there at the start. One task at a time has it."""
+    trace: bool = False
+    """Whether a trace for Playwright's viewer is kept; of a task that fails it always is."""
+    viewport: Viewport | None = None
+    """The window's size; 1280 × 720 by default."""
+    device: Filled | None = None
+    """A device to appear as, by its name in Playwright, as in `iPhone 15`."""
+    locale: Filled | None = None
+    """Language and country, as in `de-DE`."""
+    timezone: Filled | None = None
+    """A time zone, as in `Europe/Berlin`."""
+    geolocation: Geolocation | None = None
+    """Where the browser says that it is, to pages that ask; without it they are refused."""
+    user_agent: Annotated[HeaderValue, Field(min_length=1)] | None = None
+    """What the browser calls itself."""
+    headers: dict[HeaderName, HeaderValue] | None = None
+    """Headers sent with every request."""
+    http_credentials: Credentials | None = None
+    """What is answered where a site asks for HTTP authentication."""
+    proxy: UpstreamProxy | None = None
+    """A proxy that the traffic leaves the box by; `allow` holds all the same."""
+    timeout_s: Timeout = BROWSER_TIMEOUT_S
+    """Seconds it may run before it is ended."""
+    deliver_within_s: DeliverWithin = DELIVER_WITHIN_S
+    """Seconds within which the box must have it; after that it expires."""
+    idempotent: bool = False
+    """Whether a box may run it again after a crash interrupted it."""
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        try:
+            check_secrets([getattr(self, name) for name in type(self).model_fields if name != "steps"])
+        except VariableWrong as error:
+            raise ValueError(str(error)) from error
+        if self.profile is None:
+            for number, step in enumerate(self.steps, 1):
+                if isinstance(step, SaveProfile):
+                    raise ValueError(f"step {number} (save_profile): the task names no profile")
+        return self
+
+
+# A further kind joins here and everything that matches on `kind` must follow.
+TaskSpec = Annotated[BashExec | BrowserRun, Field(discriminator="kind")]
+SPEC: Final[TypeAdapter[BashExec | BrowserRun]] = TypeAdapter(TaskSpec)
+KINDS: Final = ("bash.exec", "browser.run")
 
 
 def encode_spec(spec: TaskSpec) -> str:
@@ -144,6 +289,27 @@ class Output(BaseModel):
             return self.data(), b""
         head, _, tail = self.data().partition(f"\n[… {self.cut_bytes} bytes left out …]\n".encode())
         return head, tail
+
+
+class StepState(StrEnum):
+    """How a step ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class StepResult(BaseModel):
+    """What came of one step; the task's `result.steps` holds one for each step that the task has."""
+
+    model_config = ConfigDict(frozen=True)
+
+    action: str
+    name: str | None = None
+    state: StepState
+    value: Any = None
+    duration_ms: int = 0
+    error: ErrorBody | None = None
 
 
 class Artifact(BaseModel):

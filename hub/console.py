@@ -13,7 +13,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from cloudsync.messages import describe
-from cloudsync.spec import BASH_TIMEOUT_S, KINDS, MAX_TIMEOUT_S, BashExec, ErrorBody, encode_spec
+from cloudsync.spec import BASH_TIMEOUT_S, MAX_TIMEOUT_S, BashExec, ErrorBody, encode_spec
 from cloudsync.task import FINAL
 from hub.dispatch import Dispatch, new_id, now_ms
 from hub.errors import HubError, Refusal
@@ -147,7 +147,7 @@ def _read(frame: str | bytes) -> tuple[Any, ConsoleRequest]:
 
 
 def _refused(frame: str, error: ValidationError) -> Refusal:
-    hint = 'send {"type":"bash.exec","command":…}, optionally "id" and "timeout_s"; ' + f"types: {', '.join(KINDS)}"
+    hint = 'send {"type":"bash.exec","command":…}, optionally "id" and "timeout_s"; it is the only type'
     extra = {}
     with suppress(ValueError, RecursionError):
         value = json.loads(frame)

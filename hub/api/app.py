@@ -69,6 +69,7 @@ class _Api(FastAPI):
             for item in document["paths"].values():
                 for operation in item.values():
                     _describe_errors(operation["responses"])
+            document["components"]["schemas"].update(tasks.SPEC_DEFINITIONS)
             for name in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(name, None)
         return super().openapi()

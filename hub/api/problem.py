@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from cloudsync.complaint import complaints
 from hub.errors import CORRECT, Refusal, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -95,26 +96,24 @@ def unavailable(error: StoreUnavailable) -> Response:
 
 def unprocessable(error: ValidationError | RequestValidationError, what: str = "the request") -> Refusal:
     """422 that names each wrong field, with what is allowed where pydantic knows it; values are left out."""
-    found = error.errors()
-    errors = []
-    for item in found[:ERROR_LIMIT]:
+    total = len(error.errors()) if isinstance(error, RequestValidationError) else error.error_count()
+    errors: list[dict[str, Any]] = []
+    if isinstance(error, RequestValidationError):
         # FastAPI's begin with where in the request it is.
-        place = [str(part) for part in item["loc"][1 if isinstance(error, RequestValidationError) else 0 :]]
-        entry: dict[str, Any] = {"field": ".".join(place)[:FIELD_LIMIT] or "body", "message": item["msg"]}
-        context = item.get("ctx") or {}
-        allowed = {
-            name: context[name]
-            for name in ("expected", "gt", "ge", "lt", "le", "pattern", "max_length", "min_length")
-            if name in context
-        }
-        if allowed:
-            entry["allowed"] = allowed.get("expected", allowed)
-        errors.append(entry)
+        for item in error.errors()[:ERROR_LIMIT]:
+            place = ".".join(str(part) for part in item["loc"][1:])
+            errors.append({"field": place[:FIELD_LIMIT] or "body", "message": item["msg"]})
+    else:
+        for found in complaints(error, ERROR_LIMIT):
+            errors.append({"field": found.field[:FIELD_LIMIT] or "body", "message": found.message})
+            if found.allowed:
+                errors[-1]["allowed"] = found.allowed
     first = errors[0]
+    said = first["message"] if first["message"].startswith("step ") else f"{first['field']}: {first['message']}"
     return Refusal(
         422,
         "invalid",
-        f"{what}: {first['field']}: {first['message']}" + (f" (and {len(found) - 1} more)" if found[1:] else ""),
+        f"{what}: {said}" + (f" (and {total - 1} more)" if total > 1 else ""),
         hint=CORRECT,
         errors=errors,
     )

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from cloudsync.messages import ENTRY_LIMIT_BYTES
-from cloudsync.spec import KINDS, SPEC, BashExec, encode_spec
+from cloudsync.spec import KINDS, SPEC, BashExec, BrowserRun, encode_spec
+from cloudsync.steps import steps_schema
 from cloudsync.task import FINAL, Delivery, Origin, TaskState
 from hub.api.context import (
     LIST_DEFAULT,
@@ -67,6 +68,9 @@ _FILTERS: Final = [
     parameter("delivery", {"type": "string", "enum": [str(way) for way in Delivery]}, "Only tasks that came so far."),
     parameter("created_by", {"type": "string"}, "Only tasks whose `created_by` is this."),
 ]
+# Its definitions stand in the document's components, where `build_api` puts them.
+SPEC_SCHEMA: Final = SPEC.json_schema(ref_template="#/components/schemas/{model}")
+SPEC_DEFINITIONS: Final[dict[str, Any]] = SPEC_SCHEMA.pop("$defs")
 _CREATE: Final[dict[str, Any]] = {
     "parameters": [
         parameter(
@@ -83,7 +87,7 @@ _CREATE: Final[dict[str, Any]] = {
     ],
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": BashExec.model_json_schema()}},
+        "content": {"application/json": {"schema": SPEC_SCHEMA}},
     },
 }
 
@@ -186,7 +190,7 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-def _read_spec(body: bytes) -> tuple[BashExec, str]:
+def _read_spec(body: bytes) -> tuple[BashExec | BrowserRun, str]:
     try:
         spec = SPEC.validate_json(body)
     except ValidationError as error:
@@ -198,9 +202,17 @@ def _read_spec(body: bytes) -> tuple[BashExec, str]:
             413,
             "too_large",
             f"the task has {size} bytes when encoded, {ENTRY_LIMIT_BYTES - ENVELOPE_BYTES} are allowed",
-            hint="let the script fetch large data, or put it on the box first",
+            hint="let the task fetch large data, or put it on the box first",
         )
     return spec, encoded
+
+
+@router.get("/steps.schema.json", response_model=dict[str, Any], responses=responses(422))
+async def get_steps_schema(request: Request) -> Response:
+    """The JSON schema of the steps of a browser task, as editors and checkers take it."""
+    principal(request)
+    known_query(request)
+    return reply(steps_schema())
 
 
 @router.get(

@@ -27,6 +27,7 @@ from cloudsync.task import TaskState
 from tests.unit.appliance.engines import cancel_command, run_command
 
 DIGEST = spec_digest(encode_spec(SPEC.validate_python({"kind": "bash.exec", "command": "echo"})))
+BROWSE = {"kind": "browser.run", "steps": [{"action": "goto", "url": "https://example.com"}]}
 FULL = ErrorBody(code="disk_full", message="full")
 
 
@@ -51,6 +52,7 @@ def test_commands_become_steps() -> None:
         (run_command("a", "echo", remaining_s=0), None, FULL, TaskState.EXPIRED, "expired"),
         (run_command("a", "echo", odd=1), None, None, TaskState.REJECTED, "invalid_spec"),
         ({**run_command("a", ""), "spec": {"kind": "x"}}, None, None, TaskState.REJECTED, "unknown_kind"),
+        ({**run_command("a", ""), "spec": BROWSE}, None, None, TaskState.REJECTED, "no_browser"),
         ({"type": "run", "task_id": "a"}, None, None, TaskState.REJECTED, "not_understood"),
     ],
 )

@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
 from appliance.output import Stream, cut
+from cloudsync.complaint import complaints
 from cloudsync.spec import (
     BASH_TIMEOUT_S,
     DELIVER_WITHIN_S,
@@ -17,6 +18,7 @@ from cloudsync.spec import (
     SPEC,
     Artifact,
     BashExec,
+    BrowserRun,
     ErrorBody,
     Outcome,
     Output,
@@ -28,15 +30,25 @@ from cloudsync.spec import (
 
 def spec(**fields: Any) -> BashExec:
     """One as the API reads it."""
-    return SPEC.validate_json(json.dumps({"kind": "bash.exec", "command": "true"} | fields))
+    made = SPEC.validate_json(json.dumps({"kind": "bash.exec", "command": "true"} | fields))
+    assert isinstance(made, BashExec)
+    return made
+
+
+def browser(**fields: Any) -> BrowserRun:
+    """A browser task as the API reads it."""
+    steps = [{"action": "goto", "url": "https://example.com"}]
+    made = SPEC.validate_json(json.dumps({"kind": "browser.run", "steps": steps} | fields))
+    assert isinstance(made, BrowserRun)
+    return made
 
 
 def refusal(**fields: Any) -> str:
     """What is said against it."""
     with pytest.raises(ValidationError) as raised:
         spec(**fields)
-    (item,) = raised.value.errors(include_input=False)
-    return f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+    (complaint,) = complaints(raised.value, 5)
+    return f"{complaint.field}: {complaint.message}"
 
 
 def test_a_command_is_all_that_is_needed() -> None:
@@ -46,7 +58,7 @@ def test_a_command_is_all_that_is_needed() -> None:
 
 
 def test_every_kind_is_known() -> None:
-    assert {made.kind for made in [spec()]} == set(KINDS)
+    assert {spec().kind, browser().kind} == set(KINDS)
 
 
 def test_an_unknown_field_is_refused() -> None:

@@ -25,6 +25,7 @@ ROLES: Final[dict[tuple[str, str], str | None]] = {
     ("post", "/api/v1/tasks/{task_id}/cancel"): "operator",
     ("get", "/api/v1/tasks/{task_id}/output"): "viewer",
     ("get", "/api/v1/tasks/{task_id}/artifacts"): "viewer",
+    ("get", "/api/v1/steps.schema.json"): "viewer",
     ("get", "/api/v1/fleet"): "viewer",
     ("get", "/api/v1/events"): "viewer",
     ("get", "/api/v1/customers"): "admin",

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
+from cloudsync.steps import ACTIONS
 from cloudsync.task import TaskState
 from hub import ledger
 from hub.dispatch import new_id, now_ms
@@ -227,3 +228,53 @@ async def test_finished_task_is_known_since_it_was_stored_and_an_open_one_since_
 async def test_bash_tasks_leave_no_artifacts(http: Http, box: Peer) -> None:
     task_id = await make(http, box.box_id)
     assert (await http.get(f"/api/v1/tasks/{task_id}/artifacts")).json() == {"items": [], "next": None}
+
+
+def browse(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The body of a browser task."""
+    return {"kind": "browser.run", "steps": [{"action": "goto", "url": "https://example.com"}, *steps], **more}
+
+
+async def test_browser_task_is_taken_and_shown_with_its_defaults(http: Http, box: Peer) -> None:
+    made = await http.post(TASKS, browse({"action": "text", "selector": "h1"}, allow=["10.0.0.0/8"]))
+    task = made.json()
+    assert (made.status, task["kind"], task["spec"]["timeout_s"], task["spec"]["allow"]) == (
+        201, "browser.run", 120.0, ["10.0.0.0/8"],
+    )  # fmt: skip
+    assert [step["action"] for step in task["spec"]["steps"]] == ["goto", "text"]
+    listed = (await http.get("/api/v1/tasks?kind=browser.run")).json()["items"]
+    assert [one["id"] for one in listed] == [task["id"]]
+
+
+WRONG_STEPS: list[tuple[dict[str, Any], str, str]] = [
+    (browse({"action": "click", "selector": "a", "selecter": "b"}), "steps.2.selecter",
+     "step 2 (click): unknown field 'selecter', did you mean 'selector'?; it has "),
+    (browse({"action": "clik"}), "steps.2.action",
+     "step 2: unknown action 'clik', did you mean 'click'?; actions: goto, "),
+    (browse({"action": "text", "timeout_s": 0}), "steps.2.timeout_s",
+     "step 2 (text): timeout_s: Input should be greater"),
+    (browse({"action": "fill", "selector": "a", "text": "{{x}}"}), "steps", "step 2 (fill): unknown variable 'x'"),
+    (browse(allow=["http://a"]), "allow.0", "is a host name as in"),
+    (browse(profile="../x"), "profile", "a profile's name has"),
+]  # fmt: skip
+
+
+async def test_wrong_step_is_named_by_number_with_what_is_allowed(http: Http, box: Peer) -> None:
+    for body, field, message in WRONG_STEPS:
+        answer = await http.post(TASKS, body)
+        problem = answer.json()
+        assert (answer.status, problem["errors"][0]["field"]) == (422, field)
+        assert problem["errors"][0]["message"].startswith(message), problem["errors"][0]
+        assert message in problem["detail"]
+    answer = await http.post(TASKS, WRONG_STEPS[0][0])
+    assert "selector" in answer.json()["errors"][0]["allowed"]
+    assert (await http.get("/api/v1/tasks")).json()["items"] == []
+
+
+async def test_schema_of_steps_is_published(http: Http) -> None:
+    answer = await http.get("/api/v1/steps.schema.json")
+    schema = answer.json()
+    assert (answer.status, schema["$schema"], schema["type"]) == (
+        200, "https://json-schema.org/draft/2020-12/schema", "array",
+    )  # fmt: skip
+    assert set(schema["items"]["discriminator"]["mapping"]) == set(ACTIONS)
