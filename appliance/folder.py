@@ -28,6 +28,7 @@ class DataFolder:
         self.enrolment = path / "enrolment.json"
         self.attempts = path / "attempts"
         self.kept = path / "kept"
+        self.artifacts = path / "artifacts"
         self.pool = path / "pool"
         self.local_api = path / "box.sock"
         self._lock_fd = lock_fd
@@ -51,7 +52,7 @@ class DataFolder:
             _take_lock(path, lock_fd)
             _check_format(path)
             folder = cls(path, lock_fd)
-            for part in (folder.attempts, folder.kept, folder.pool):
+            for part in (folder.attempts, folder.kept, folder.artifacts, folder.pool):
                 part.mkdir(mode=0o700, exist_ok=True)
             sync_folder(path)
         except OSError as error:

@@ -212,6 +212,10 @@ class Journal:
         row = self._reader.execute(OUTCOME, (task_id,)).fetchone()
         return None if row is None else (row[0], row[1])
 
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """What is committed, for the parts that have tables of their own."""
+        return [dict(row) for row in self._reader.execute(query, values)]
+
     def newest_tasks(self, limit: int, before: int = 1 << 62) -> list[dict[str, Any]]:
         """The newest tasks, newest first."""
         return [dict(row) for row in self._reader.execute(NEWEST_TASKS, (before, limit))]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pysqlite3.dbapi2 as sqlite3
 
-VERSION: Final = 2
+VERSION: Final = 3
 _ADD_FACT: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"
 
 Fact = tuple[str, object]
@@ -33,6 +33,11 @@ def migrate(connection: sqlite3.Connection, facts: Iterable[Fact]) -> None:
     def browser_steps(database: Database) -> None:
         _run(database, "schema_steps.sql")
         database.execute("PRAGMA user_version = 2")
+
+    @steps(name="0003_artifacts")
+    def artifacts(database: Database) -> None:
+        _run(database, "schema_artifacts.sql")
+        database.execute("PRAGMA user_version = 3")
 
     steps.apply(Database(connection))
 

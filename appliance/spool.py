@@ -5,6 +5,7 @@ Paths are strings here: these calls are made for every task.
 
 import ctypes
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -83,6 +84,35 @@ class SpoolGuard:
             os.close(fd)
         self.punched_to = end
         return True
+
+
+def read_whole(fd: int, limit_bytes: int | None, piece_bytes: int) -> Iterator[bytes]:
+    """All that a file holds, in pieces; where the middle of a spool with a limit was given back, a line that says how
+    much."""
+    size = os.fstat(fd).st_size
+    is_guarded = limit_bytes is not None and size > limit_bytes
+    start, end = _hole(fd, size) if is_guarded else (size, size)
+    yield from _pieces(fd, 0, start, piece_bytes)
+    if start < end:
+        yield f"\n[… {end - start} bytes left out …]\n".encode()
+        yield from _pieces(fd, end, size, piece_bytes)
+
+
+def _hole(fd: int, size: int) -> tuple[int, int]:
+    """Where the first hole begins and ends (lseek(2)); both are the size where there is none."""
+    start = os.lseek(fd, 0, os.SEEK_HOLE)
+    if start >= size:
+        return size, size
+    try:
+        return start, os.lseek(fd, start, os.SEEK_DATA)
+    except OSError:  # ENXIO: it reaches to the end
+        return start, size
+
+
+def _pieces(fd: int, start: int, end: int, piece_bytes: int) -> Iterator[bytes]:
+    while start < end and (piece := os.pread(fd, min(piece_bytes, end - start), start)):
+        start += len(piece)
+        yield piece
 
 
 def used_bytes(folder: Path) -> int:

@@ -123,6 +123,7 @@ async def test_the_journal_of_an_older_version_is_brought_up_and_keeps_what_it_h
     await engines.close()
     schema = engines.rows("SELECT sql FROM sqlite_schema ORDER BY name")
     engines.write("DROP TABLE steps")
+    engines.write("DROP TABLE artifacts")
     engines.write("DELETE FROM _sqlite_migrations WHERE name <> '0001_tables'")
     engines.write("PRAGMA user_version = 1")
     await engines.open()

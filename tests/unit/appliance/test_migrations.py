@@ -14,7 +14,7 @@ def test_an_empty_file_becomes_todays_schema_with_its_facts_and_the_record(tmp_p
     connection = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
     migrations.migrate(connection, FACTS)
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    assert tables >= {"meta", "tasks", "events", "tombstones", "steps"}
+    assert tables >= {"meta", "tasks", "events", "tombstones", "steps", "artifacts"}
     assert connection.execute("SELECT name, value FROM meta ORDER BY name").fetchall() == [*FACTS]
     assert connection.execute("PRAGMA user_version").fetchone() == (migrations.VERSION,)
     names = [name for (name,) in connection.execute("SELECT name FROM _sqlite_migrations ORDER BY name")]
@@ -39,3 +39,21 @@ def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert connection.execute("PRAGMA user_version").fetchone() == (0,)
     migrations.migrate(connection, FACTS)
     assert connection.execute("PRAGMA user_version").fetchone() == (migrations.VERSION,)
+
+
+def test_a_journal_of_the_first_version_ends_at_todays_schema_and_keeps_its_rows(tmp_path: Path) -> None:
+    old, new = (sqlite3.connect(tmp_path / name, isolation_level=None) for name in ("old.db", "new.db"))
+    migrations.migrate(new, FACTS)
+    migrations.migrate(old, FACTS)
+    old.executescript(
+        "DROP TABLE artifacts; DROP TABLE steps; PRAGMA user_version = 1;"
+        "DELETE FROM _sqlite_migrations WHERE name > '0001z'"
+    )
+    migrations.migrate(old, ())
+    shapes = [
+        dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall())
+        for connection in (old, new)
+    ]
+    assert shapes[0] == shapes[1]
+    assert old.execute("SELECT name, value FROM meta ORDER BY name").fetchall() == [*FACTS]
+    assert old.execute("PRAGMA user_version").fetchone() == (migrations.VERSION,)
