@@ -90,6 +90,7 @@ class Engine:
                     "the journal was lost: the box begins a new incarnation",
                     extra={"why": journal.damaged, "incarnation": engine.incarnation},
                 )
+            executor.artifacts.sweep()
             await engine.recovery.start()
         except BaseException:
             journal.close()
@@ -114,6 +115,7 @@ class Engine:
         """Stop. What runs goes on under the spawner."""
         self.executor.close()
         await self.recovery.close()
+        await self.executor.outcomes.close()
         self.executor.disconnect()
         last = [(SET_FACT, ("clean_stop", self.executor.boot_id)), (SET_FACT, ("acked_event_seq", self.outbox.acked))]
         # On a full disk it is never durable.
@@ -149,4 +151,5 @@ class Engine:
 
     def prune(self) -> int:
         """Forget a few old things; how many tasks."""
+        self.executor.artifacts.tidy(self.executor.limits.keep_days)
         return self.journal.prune(now_ms(), self.outbox.acked, self.executor.limits.keep_days)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from appliance import bash, kept
+from appliance import bash
+from appliance.artifacts import ArtifactStore
 from appliance.batch import Batch, task_event
-from appliance.folder import DataFolder
+from appliance.folder import DataFolder, discard
 from appliance.journal import Journal
 from appliance.live import Finished, LiveTask, boot_s, now_ms
 from appliance.outbox import Outbox
@@ -51,7 +52,7 @@ class Limits:
 
     concurrency: int = 8
     spool_limit_bytes: int = 64 * 1024 * 1024
-    kept_bytes: int = 1024**3
+    artifact_bytes: int = 2 * 1024**3
     keep_days: int = 7
     # Below this no task is accepted: what is accepted must be able to end, and to be reported.
     disk_floor_bytes: int = 64 * 1024 * 1024
@@ -83,8 +84,12 @@ class Executor:
         self.early_exits: dict[str, Exited] | None = None
         """While recovery is under way: ends that the spawner told before the journal was asked."""
         self.watch = Watch(limits.spool_limit_bytes, self._time_is_over)
-        spools = kept.KeptSpools(folder.kept, limits.kept_bytes, limits.keep_days)
-        self.outcomes = Outcomes(journal, FolderPool(folder.pool), spools, self._settled)
+        self.artifacts = ArtifactStore(
+            folder.artifacts, journal, outbox, limits.artifact_bytes, limits.disk_floor_bytes
+        )
+        self.outcomes = Outcomes(
+            journal, FolderPool(folder.pool), self.artifacts, self.new_batch, limits.spool_limit_bytes, self._settled
+        )
         self._folder = folder
         self._journal = journal
         self.outbox = outbox
@@ -264,7 +269,7 @@ class Executor:
         self.watch.remove(task)
         del self.running[task.key]
         if ending.retry and not self.is_closing and not self._is_held:
-            batch.then(partial(kept.discard, task.folder))
+            batch.then(partial(discard, task.folder))
             self.begin(batch, task)
         else:
             self.outcomes.record(batch, task, ending, usage, ended_at_ms)

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from appliance.kept import discard
+from appliance.folder import discard
 
 # More than run and cool down at once on a busy box.
 LIMIT_FOLDERS: Final = 64

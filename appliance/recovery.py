@@ -10,9 +10,8 @@ from typing import Final
 
 from appliance import spawn
 from appliance.executor import Executor
-from appliance.folder import DataFolder, remove_tree
+from appliance.folder import DataFolder, discard, remove_tree
 from appliance.journal import SET_FACT, Journal
-from appliance.kept import discard
 from appliance.live import LiveTask
 from appliance.planner import Ending, Evidence, Verdict, recover
 from appliance.spawn import Exited, Spawner, SpawnerError
@@ -169,14 +168,13 @@ class Recovery:
         unwatched, outcomes.unwatched = outcomes.unwatched, {}
         for key, folder in unwatched.items():
             await self._kill(key)
-            if folder is not None:
+            if folder is not None and key not in outcomes.keeping:
                 discard(folder)
 
     async def _kill(self, key: str) -> None:
         spawner = self._executor.spawner
         spare_pid = 0 if spawner is None else spawner.pid
-        places = (self._folder.attempts / key, self._folder.kept / key)
-        folder = next((place for place in places if place.exists()), places[0])
+        folder = self._folder.attempts / key
         try:
             killed = await asyncio.to_thread(spawn.kill_leftovers, folder / "started", key, spare_pid)
         except SpawnerError as error:
@@ -207,7 +205,6 @@ class Recovery:
             remove_tree(folder)
         for key in [key for key in spawn.living_keys() if self._is_stray(key)]:
             await self._kill(key)
-        executor.outcomes.kept.sweep()
 
     def _is_stray(self, key: str) -> bool:
         """Whether it is an attempt of ours that is over."""

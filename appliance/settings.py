@@ -70,8 +70,8 @@ class BoxSettings(BaseSettings):
     """The user as whom tasks run; the daemon's own by default."""
     spool_limit_mib: Annotated[int, Field(ge=1)] = 64
     """How much of one stream of a running task stays on the disk: more loses its middle."""
-    kept_limit_mib: Annotated[int, Field(ge=0)] = 1024
-    """How much whole output is kept of tasks whose outcome could not hold it."""
+    artifact_limit_mib: Annotated[int, Field(ge=0)] = 2048
+    """How much is kept of the files that tasks leave; what the hub has goes first."""
     keep_days: Annotated[int, Field(ge=1)] = 7
     """How long finished tasks and synced events are kept."""
     disk_floor_mib: Annotated[int, Field(ge=1)] = 64
@@ -101,7 +101,7 @@ class BoxSettings(BaseSettings):
         limits = Limits(
             concurrency=self.concurrency,
             spool_limit_bytes=self.spool_limit_mib * MIB,
-            kept_bytes=self.kept_limit_mib * MIB,
+            artifact_bytes=self.artifact_limit_mib * MIB,
             keep_days=self.keep_days,
             disk_floor_bytes=self.disk_floor_mib * MIB,
         )

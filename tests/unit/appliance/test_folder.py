@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import FolderBusy, FolderNewer, FolderUnusable
-from appliance.folder import FORMAT, DataFolder, attempt_key, free_bytes, remove_tree, unusable, write_durably
+from appliance.folder import FORMAT, DataFolder, attempt_key, discard, free_bytes, remove_tree, unusable, write_durably
 
 
 def test_it_is_made_private_with_all_that_it_needs(tmp_path: Path) -> None:
@@ -90,3 +90,16 @@ def test_trees_go_and_free_space_is_known(tmp_path: Path) -> None:
     remove_tree(tmp_path / "a")
     assert not (tmp_path / "a").exists()
     assert free_bytes(tmp_path) > 0
+
+
+def test_a_folder_goes_with_whatever_its_task_put_there(tmp_path: Path) -> None:
+    folder = tmp_path / "t.1"
+    for extra in ("", "deep"):
+        folder.mkdir()
+        (folder / "stdout").write_text("x")
+        if extra:
+            (folder / extra).mkdir()
+            (folder / extra / "file").write_text("x")
+        discard(folder)
+        assert not folder.exists()
+    discard(folder)

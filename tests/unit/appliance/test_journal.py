@@ -34,7 +34,7 @@ async def test_commits_are_synced_and_the_file_is_private(engines: Engines) -> N
     assert writing.execute("PRAGMA synchronous").fetchone() == (2,)
     for name in ("journal.db", "identity.key", "lock", "format", "reserve"):
         assert (engines.path / name).stat().st_mode & 0o777 == 0o600
-    for name in (".", "attempts", "kept"):
+    for name in (".", "attempts", "artifacts"):
         assert (engines.path / name).stat().st_mode & 0o777 == 0o700
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import resource
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cloudsync.spec import Outcome
 from cloudsync.task import TaskState
 from tests.unit.appliance.engines import (
     Engines,
+    bash,
     spawner_pid,
     until,
 )
@@ -52,8 +54,36 @@ async def test_an_outcome_keeps_head_and_tail_within_the_limit_of_an_entry(
     ((body,),) = engines.rows("SELECT body FROM events ORDER BY seq DESC LIMIT 1")
     assert len(body.encode()) <= ENTRY_LIMIT_BYTES
     assert len(body.encode()) > ENTRY_LIMIT_BYTES * 0.97
-    kept = engines.path / "kept" / f"{done.task_id}.1" / "stdout"
-    assert kept.stat().st_size == total
+    named = {artifact.name: artifact for artifact in done.outcome.artifacts}
+    assert named["stdout.txt"].size_bytes == total
+    for artifact in named.values():
+        content = (engines.path / "artifacts" / artifact.sha256).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == artifact.sha256
+        assert len(content) == artifact.size_bytes
+    head, tail = out.ends()
+    whole = (engines.path / "artifacts" / named["stdout.txt"].sha256).read_bytes()
+    assert whole.startswith(head)
+    assert whole.endswith(tail)
+    await until("the end of its folder", lambda: not (engines.path / "attempts" / f"{done.task_id}.1").exists())
+
+
+async def test_only_the_stream_that_was_cut_is_kept_whole(engines: Engines) -> None:
+    await engines.open()
+    done = await engines.run("head -c 500000 /dev/zero | tr '\\0' a >&2; echo short")
+    assert [one.name for one in done.outcome.artifacts] == ["stderr.txt"]
+    assert done.outcome.artifacts[0].media_type == "text/plain; charset=utf-8"
+    assert done.outcome.stdout.text == "short\n"
+
+
+async def test_a_stop_while_whole_output_is_taken_in_journals_the_outcome_first(engines: Engines) -> None:
+    engine = await engines.open()
+    task_id = await engine.submit(bash("head -c 20000000 /dev/zero"))
+    await until("the taking in", lambda: bool(engine.executor.outcomes.keeping))
+    await engines.close()
+    states = engines.rows("SELECT t.state, a.state FROM tasks t JOIN artifacts a ON a.task_id = t.id")
+    assert states == [("succeeded", "kept")]
+    await engines.open()
+    assert (await engines.wait(task_id)).outcome.artifacts[0].size_bytes == 20_000_000
 
 
 async def test_output_that_fits_exactly_is_not_cut(engines: Engines) -> None:
@@ -62,7 +92,8 @@ async def test_output_that_fits_exactly_is_not_cut(engines: Engines) -> None:
     done = await engines.run(f"head -c {room} /dev/zero | tr '\\0' a")
     assert done.outcome.stdout.cut_bytes == 0
     assert len(done.outcome.stdout.text) == room
-    assert list((engines.path / "kept").iterdir()) == []
+    assert done.outcome.artifacts == ()
+    assert list((engines.path / "artifacts").iterdir()) == []
 
 
 async def test_a_task_that_waits_for_nothing_known_is_none(engines: Engines) -> None:

@@ -138,9 +138,9 @@ async def test_the_kept_whole_output_survives_a_daemon_that_was_killed_at_its_en
     await engines.open()
     done = await engines.wait(await only_task(engines))
     assert done.outcome.stdout.cut_bytes > 0
-    kept = engines.path / "kept" / f"{done.task_id}.1" / "stdout"
-    await until("the kept output", kept.exists)
-    assert kept.stat().st_size == 2 * ENTRY_LIMIT_BYTES
+    (whole,) = done.outcome.artifacts
+    assert (engines.path / "artifacts" / whole.sha256).read_bytes() == bytes(2 * ENTRY_LIMIT_BYTES)
+    assert [path.name for path in (engines.path / "artifacts").iterdir()] == [whole.sha256]
 
 
 # A daemon that was stopped

@@ -23,7 +23,7 @@ def test_defaults_need_nothing_but_the_folder(tmp_path: Path) -> None:
     assert (settings.concurrency, settings.hub, settings.enrol, settings.task_user) == (8, None, None, None)
     limits = settings.engine().limits
     assert (limits.concurrency, limits.spool_limit_bytes, limits.disk_floor_bytes) == (8, 64 * MIB, 64 * MIB)
-    assert (limits.kept_bytes, limits.keep_days) == (1024 * MIB, 7)
+    assert (limits.artifact_bytes, limits.keep_days) == (2048 * MIB, 7)
 
 
 def test_the_command_line_beats_the_environment_credentials_and_the_file(
