@@ -1,0 +1,35 @@
+"""Switches of Chromium without which something would go beside the proxy of its context."""
+
+from typing import Final
+
+SWITCHES: Final = (
+    # WebRTC would send UDP wherever a page says; so it has only what a proxy carries.
+    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+    "--webrtc-ip-handling-policy=disable_non_proxied_udp",
+    # What belongs to no context (and would have no proxy) goes to a port where nobody listens.
+    "--proxy-server=http://127.0.0.1:9",
+    "--proxy-bypass-list=<-loopback>",
+    # Chromium looks up no name by itself, not even to be quicker later: a look-up tells whoever owns the name.
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    # QUIC is UDP, which no proxy here carries.
+    "--disable-quic",
+    # Updates, metrics, lists of bad sites, and the search for a captive portal.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-domain-reliability",
+    "--disable-sync",
+    "--no-pings",
+    "--no-first-run",
+)
+
+# For --disable-features, beside those that Playwright disables: a second switch of that name would replace its list.
+DISABLED_FEATURES: Final = (
+    # Names are looked up by HTTPS at a server of Chromium's choice.
+    "DnsOverHttps",
+    # Prefetches through a proxy of its maker's.
+    "PrefetchProxy",
+    "SpeculationRulesPrefetchFuture",
+    # A page's UDP and TCP without HTTP.
+    "DirectSockets",
+    "WebTransport",
+)

@@ -1,0 +1,151 @@
+"""The proxy that a browser context must go through: it connects to what the task may reach, and to nothing else.
+
+Every request is judged by the address that it would be sent to, after a redirect as before one, whatever in the page
+made it; the name is looked up here, once, and the connection goes to just the address that was judged.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, Self
+
+from appliance.browser.allow import AllowPolicy, Kind, Verdict, kind_of, known_addresses
+from appliance.browser.dial import Resolver, Upstream, connect, connect_through, resolve
+from appliance.browser.relay import Relay, Site
+from cloudsync.hosts import Address, Host
+
+# A browser opens at most 32 to its proxy and some more for WebSockets.
+CONNECTIONS_LIMIT: Final = 512
+BACKLOG: Final = 128
+# A name keeps its addresses this long, as in a browser: its page's connections all go to the same ones.
+NAME_KEPT_S: Final = 60.0
+NAMES_KEPT: Final = 1000
+BLOCKED_KEPT: Final = 200
+
+_OWN: Final = frozenset({Kind.LOOPBACK, Kind.UNSPECIFIED})
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A request that was refused."""
+
+    host: str
+    port: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"blocked: {self.reason}"
+
+
+class FilterProxy:
+    """One context's proxy, listening on a port of its own of 127.0.0.1."""
+
+    _own_ports: ClassVar[set[int]] = set()
+
+    def __init__(self, policy: AllowPolicy, resolver: Resolver, upstream: Upstream | None) -> None:
+        self.blocked: list[Blocked] = []
+        """What was refused, oldest first; at most `BLOCKED_KEPT`."""
+        self.upstream = upstream
+        self.server = ""
+        """What a context is given as `proxy["server"]`."""
+        self._policy = policy
+        self._resolver = resolver
+        self._relays: set[Relay] = set()
+        self._names: dict[str, tuple[float, Sequence[Address]]] = {}
+        self._lookups: dict[str, asyncio.Task[None]] = {}
+        self._listener: asyncio.Server | None = None
+        self._port = 0
+
+    @classmethod
+    async def start(
+        cls, policy: AllowPolicy, *, resolver: Resolver = resolve, upstream: Upstream | None = None
+    ) -> Self:
+        """A proxy that listens. Raises `OSError` where no port is to be had."""
+        proxy = cls(policy, resolver, upstream)
+        loop = asyncio.get_running_loop()
+        proxy._listener = await loop.create_server(lambda: Relay(proxy), "127.0.0.1", 0, backlog=BACKLOG)
+        proxy._port = proxy._listener.sockets[0].getsockname()[1]
+        proxy.server = f"http://127.0.0.1:{proxy._port}"
+        cls._own_ports.add(proxy._port)
+        return proxy
+
+    @property
+    def policy(self) -> AllowPolicy:
+        """What may be reached; setting it ends every connection and forgets what was looked up and refused."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: AllowPolicy) -> None:
+        self._policy = policy
+        self._names.clear()
+        self.blocked.clear()
+        for relay in tuple(self._relays):
+            relay.abort()
+
+    async def close(self) -> None:
+        """Ends every connection, and listens no more."""
+        if self._listener is None:
+            return
+        self._listener.close()
+        self._listener = None
+        for lookup in self._lookups.values():
+            lookup.cancel()
+        for relay in tuple(self._relays):
+            relay.abort()
+        self._own_ports.discard(self._port)
+
+    def admit(self, relay: Relay) -> bool:
+        """Takes on a connection that was made to the proxy, or says that it must go."""
+        if self._listener is None or len(self._relays) >= CONNECTIONS_LIMIT:
+            return False
+        self._relays.add(relay)
+        return True
+
+    def leave(self, relay: Relay) -> None:
+        """A connection to the proxy has ended."""
+        self._relays.discard(relay)
+
+    def judged(self, host: Host, port: int) -> Verdict | None:
+        """Whether a request may go where it wants, and to which addresses; None where the name has to be looked up."""
+        addresses: Sequence[Address] | None = known_addresses(host)
+        if addresses is None:
+            expires, addresses = self._names.get(str(host), (0.0, ()))
+            if expires <= asyncio.get_running_loop().time():
+                return None
+        if port in self._own_ports and any(kind_of(address) in _OWN for address in addresses):
+            return Verdict((), f"{host} port {port} is the proxy of a browser task")
+        return self._policy.judge(host, port, addresses)
+
+    async def judge(self, host: Host, port: int) -> Verdict:
+        """The same, with a look-up if need be. Raises `Unreachable`."""
+        while (verdict := self.judged(host, port)) is None:
+            await self._look_up(str(host))
+        return verdict
+
+    def refused(self, host: str, port: int, reason: str) -> Blocked:
+        """Notes a request that is refused."""
+        blocked = Blocked(host, port, reason)
+        if len(self.blocked) < BLOCKED_KEPT:
+            self.blocked.append(blocked)
+        return blocked
+
+    async def dial(self, addresses: Sequence[Address], port: int, make: Callable[[], Site]) -> Site:
+        """A connection to one of the addresses that were judged. Raises `Unreachable`."""
+        if self.upstream is None:
+            return await connect(make, addresses, port)
+        return await connect_through(self.upstream, make, addresses[0], port, self._resolver)
+
+    async def _look_up(self, name: str) -> None:
+        """Asks for a name once, however many wait for it."""
+        lookup = self._lookups.get(name)
+        if lookup is None:
+            lookup = asyncio.create_task(self._resolver_answer(name))
+            self._lookups[name] = lookup
+            lookup.add_done_callback(lambda _: self._lookups.pop(name, None))
+        await asyncio.shield(lookup)
+
+    async def _resolver_answer(self, name: str) -> None:
+        addresses = await self._resolver(name)
+        while len(self._names) >= NAMES_KEPT:
+            del self._names[next(iter(self._names))]
+        self._names[name] = (asyncio.get_running_loop().time() + NAME_KEPT_S, tuple(addresses))
