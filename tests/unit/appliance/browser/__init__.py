@@ -1,0 +1,1 @@
+"""Tests of the browser on the box, file by file."""
