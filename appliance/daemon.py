@@ -17,7 +17,7 @@ from appliance import status
 from appliance.engine import Engine
 from appliance.errors import OperatorError
 from appliance.live import now_ms
-from appliance.local_api import LocalApi
+from appliance.local_api.server import LocalApi
 from appliance.settings import BoxSettings
 from appliance.uplink import Uplink
 
@@ -49,7 +49,7 @@ async def _run(data: Path, settings: BoxSettings) -> int:
     try:
         await asyncio.to_thread(_remember, engine, settings)
         uplink = Uplink(engine)
-        api = LocalApi(engine.folder.local_api, engine.journal, lambda: status.of_daemon(engine, uplink, started_ms))
+        api = LocalApi(engine, lambda: status.of_daemon(engine, uplink, started_ms))
         api.start()
         try:
             # What is alive now stays: the collector need not look through it again and again.

@@ -98,9 +98,9 @@ class Engine:
             raise
         return engine
 
-    async def submit(self, spec: TaskSpec, *, created_by: str = "") -> str:
-        """Take a task on; its id, when it is durable. `TaskRefused` where it is not accepted."""
-        return await self.intake.submit(spec, created_by=created_by)
+    async def submit(self, spec: TaskSpec, *, created_by: str = "", task_id: str | None = None) -> str:
+        """Take a task on; its id, when it is durable. `TaskRefused` where it is not accepted, `IdReused` as there."""
+        return await self.intake.submit(spec, created_by=created_by, task_id=task_id)
 
     async def wait(self, task_id: str) -> Finished | None:
         """The end of a task; None where the id is not known."""

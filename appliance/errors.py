@@ -10,10 +10,13 @@ BoxError
 │   └── EnrolmentRefused    the hub does not take this box
 ├── HubUnsuitable       what answered is not the hub that this box needs, now: tried again slowly
 ├── JournalDamaged      the journal is no longer readable: moved aside, the box begins a new incarnation
-└── TaskRefused         this task is not accepted, and why; nothing was journaled
+├── TaskRefused         this task is not accepted, and why; nothing was journaled
+├── IdReused            a task of this id is known already; nothing was journaled
+└── Refusal             the caller's of the local API: answered with a problem document (RFC 9457)
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from cloudsync.spec import ErrorBody
 
@@ -79,3 +82,24 @@ class TaskRefused(BoxError):
     def __init__(self, error: ErrorBody) -> None:
         super().__init__(error.message)
         self.error = error
+
+
+class IdReused(BoxError):
+    """A task of this id is known; `is_same` where it was asked to do the same."""
+
+    def __init__(self, task_id: str, *, is_same: bool) -> None:
+        super().__init__(f"task {task_id} is known already")
+        self.task_id = task_id
+        self.is_same = is_same
+
+
+class Refusal(BoxError):
+    """A request to the local API that is answered with a problem document; `more` are further members of it."""
+
+    def __init__(self, status: int, code: str, detail: str, hint: str, more: Mapping[str, Any] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.hint = hint
+        self.more = dict(more or {})

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from appliance.batch import Batch, new_event_id
-from appliance.errors import TaskRefused
+from appliance.errors import IdReused, TaskRefused
 from appliance.executor import Executor
 from appliance.folder import DataFolder, free_bytes
 from appliance.journal import SET_FACT, Journal
@@ -63,8 +63,17 @@ class Intake:
         batch.add((SET_FACT, ("command_seq", last)))
         batch.commit()
 
-    async def submit(self, spec: TaskSpec, *, created_by: str = "", origin: Origin = Origin.LOCAL) -> str:
-        """Take a task on that is made here; its id, when it is durable. `TaskRefused` where it is not accepted."""
+    async def submit(
+        self, spec: TaskSpec, *, created_by: str = "", origin: Origin = Origin.LOCAL, task_id: str | None = None
+    ) -> str:
+        """Take a task on that is made here; its id, when it is durable.
+
+        `TaskRefused` where it is not accepted; `IdReused` where `task_id` is given and known, and durable by then.
+        """
+        spec_json = encode_spec(spec)
+        if task_id is not None and (known := self._known_digest(task_id)) is not None:
+            await self._journal.committed([])
+            raise IdReused(task_id, is_same=known == spec_digest(spec_json))
         refusal = self.refusal() or no_browser(spec)
         if self._executor.is_closing:
             hint = "Send it again when the daemon is back."
@@ -72,12 +81,12 @@ class Intake:
         if refusal is not None:
             raise TaskRefused(refusal)
         now = now_ms()
-        spec_json = encode_spec(spec)
         if len(spec_json.encode()) > SPEC_LIMIT_BYTES:
             message = f"the task has {len(spec_json.encode())} bytes, {SPEC_LIMIT_BYTES} are allowed"
             hint = "Put what is long into a file on the box."
             raise TaskRefused(ErrorBody(code="too_large", message=message, hint=hint))
-        task = LiveTask(ordered_id(now, os.urandom(8)), spec, spec_json, origin, created_by, now, accepted_at_ms=now)
+        task_id = task_id or ordered_id(now, os.urandom(8))
+        task = LiveTask(task_id, spec, spec_json, origin, created_by, now, accepted_at_ms=now)
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         batch = self._executor.new_batch()
         new: list[LiveTask] = []

@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, cast
@@ -25,6 +25,8 @@ VERSION: Final = migrations.VERSION
 # SQLite forum, "WAL reset bug": fixed in 3.51.3 and not in what Debian 12 and 13 carry.
 SAFE_SQLITE: Final = (3, 51, 3)
 TOMBSTONE_DAYS: Final = 60
+# A page of tasks holds no more of what they wrote than this, and one task.
+PAGE_BYTES: Final = 4 * 1024 * 1024
 DAY_MS: Final = 24 * 3600 * 1000
 _FACTS: Final = frozenset({"box_key", "incarnation", "session", "last", "command_seq", "acked_event_seq", "clean_stop"})
 # What SQLite says where the file may be whole: moving it aside would lose it for nothing.
@@ -50,10 +52,15 @@ EVENT_ID: Final = "SELECT json_extract(body, '$.id') FROM events WHERE seq = ?"
 OUTCOME: Final = """
 SELECT t.state, json_extract(e.body, '$.outcome') FROM tasks t LEFT JOIN events e ON e.seq = t.final_seq
 WHERE t.id = ?"""
-NEWEST_TASKS: Final = """
-SELECT n, id, origin, state, spec, created_by, created_at, accepted_at, attempt, started_at, ended_at, exit_code,
-       error_code
-FROM tasks WHERE n < ? ORDER BY n DESC LIMIT ?"""
+TASK: Final = """
+SELECT t.*, json_extract(e.body, '$.outcome') AS outcome FROM tasks t LEFT JOIN events e ON e.seq = t.final_seq
+WHERE t.id = ?"""
+TASKS: Final = """
+SELECT t.*, json_extract(e.body, '$.outcome') AS outcome FROM tasks t LEFT JOIN events e ON e.seq = t.final_seq
+WHERE n < :before AND (:state IS NULL OR state = :state) AND (:origin IS NULL OR origin = :origin)
+    AND (:created_by IS NULL OR created_by = :created_by)
+    AND (:kind IS NULL OR json_extract(spec, '$.kind') = :kind)
+ORDER BY n DESC LIMIT :limit"""
 OLD_TASKS: Final = """
 SELECT id, spec FROM tasks WHERE state NOT IN ('accepted', 'running') AND ended_at < ? AND coalesce(final_seq, 0) <= ?
 ORDER BY n LIMIT ?"""
@@ -216,9 +223,27 @@ class Journal:
         """What is committed, for the parts that have tables of their own."""
         return [dict(row) for row in self._reader.execute(query, values)]
 
-    def newest_tasks(self, limit: int, before: int = 1 << 62) -> list[dict[str, Any]]:
-        """The newest tasks, newest first."""
-        return [dict(row) for row in self._reader.execute(NEWEST_TASKS, (before, limit))]
+    def task(self, task_id: str) -> dict[str, Any] | None:
+        """A task's row, and its `outcome` as JSON text where it is over and that is kept."""
+        row = self._reader.execute(TASK, (task_id,)).fetchone()
+        return None if row is None else dict(row)
+
+    def tasks(
+        self, filters: Mapping[str, str | None], limit: int, before: int = 1 << 62
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Rows as of `task`, newest first, and whether there are more; fewer than `limit` where they are long.
+
+        `filters` may name state, origin, created_by and kind.
+        """
+        asked = {"state": None, "origin": None, "created_by": None, "kind": None, **filters}
+        rows: list[dict[str, Any]] = []
+        room = PAGE_BYTES
+        for row in self._reader.execute(TASKS, {**asked, "before": before, "limit": limit + 1}):
+            if len(rows) == limit or room < 0:
+                return rows, True
+            rows.append(dict(row))
+            room -= len(row["outcome"] or "") + len(row["spec"])
+        return rows, False
 
     def prune(self, now_ms: int, acked_seq: int, keep_days: int, limit: int = 200) -> int:
         """Forget a few of the things that are over, acked and old; how many tasks."""

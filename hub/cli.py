@@ -221,7 +221,7 @@ def _table(arguments: argparse.Namespace, query: str, values: tuple[Any, ...]) -
 
 
 def _with_times(values: dict[str, Any]) -> dict[str, Any]:
-    from hub.views import when
+    from cloudsync.view import when
 
     return {name: when(value) if name.endswith("_at") else value for name, value in values.items()}
 

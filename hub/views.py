@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloudsync.spec import ErrorBody, Outcome
 from cloudsync.task import FINAL, Delivery, Origin, TaskState
+from cloudsync.view import instant, outcome_fields, when
 from hub.store import Row
 
 CONNECTED_S: Final = 45.0
@@ -115,23 +114,6 @@ class FleetView(View):
     as_of: str
 
 
-def when(at_ms: int | None) -> str | None:
-    """RFC 3339 UTC with milliseconds and Z."""
-    return None if at_ms is None else instant(at_ms)
-
-
-def instant(at_ms: int) -> str:
-    """RFC 3339 UTC with milliseconds and Z, of a time that is there."""
-    seconds, ms = divmod(at_ms, 1000)
-    return f"{_second(seconds)}.{ms:03d}Z"
-
-
-@lru_cache(maxsize=256)
-def _second(seconds: int) -> str:
-    """The times of a task lie close together: formatting them was a twentieth of the hub's CPU a task."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
-
-
 def outcome_of(row: Row) -> Outcome:
     """What came of a task; empty while nothing has."""
     return Outcome.model_validate_json(row["outcome"]) if row["outcome"] else Outcome()
@@ -140,7 +122,6 @@ def outcome_of(row: Row) -> Outcome:
 def task(row: Row, heard_at: int | None) -> dict[str, Any]:
     """A task's row as the contract's JSON object. `heard_at`: when its box was last heard, if ever."""
     outcome = json.loads(row["outcome"]) if row["outcome"] else {}
-    stdout, stderr = outcome.get("stdout", {}), outcome.get("stderr", {})
     open_until = max(row["created_at"], row["synced_at"] or 0, heard_at or 0)
     known = row["synced_at"] if row["state"] in _FINAL else open_until
     return {
@@ -161,21 +142,10 @@ def task(row: Row, heard_at: int | None) -> dict[str, Any]:
         "ended_at": when(row["ended_at"]),
         "synced_at": when(row["synced_at"]),
         "exit_code": row["exit_code"],
-        "stdout": stdout.get("text", ""),
-        "stderr": stderr.get("text", ""),
-        "truncated": bool(stdout.get("cut_bytes") or stderr.get("cut_bytes")),
-        "error": {"hint": ""} | outcome["error"] if outcome.get("error") else None,
-        "result": _result(outcome),
+        **outcome_fields(outcome),
         "artifacts": [],
         "known_as_of": instant(known),
     }
-
-
-def _result(outcome: dict[str, Any]) -> dict[str, Any] | None:
-    result = dict(outcome.get("result") or {})
-    if outcome.get("usage"):
-        result["usage"] = outcome["usage"]
-    return result or None
 
 
 def status(row: Row, *, live: bool, last_seen_at: int | None, now: int) -> BoxStatus:

@@ -5,7 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from hub import tenancy, views
+from cloudsync.view import instant, when
+from hub import tenancy
 from hub.api.context import (
     LIST_DEFAULT,
     LIST_LIMIT,
@@ -98,8 +99,8 @@ def customer_view(row: Row) -> dict[str, Any]:
         "id": row["id"],
         "name": row["name"],
         "plan": row["plan"],
-        "created_at": views.instant(row["created_at"]),
-        "revoked_at": views.when(row["revoked_at"]),
+        "created_at": instant(row["created_at"]),
+        "revoked_at": when(row["revoked_at"]),
     }
 
 
@@ -109,8 +110,8 @@ def key_view(row: Row) -> dict[str, Any]:
         "id": row["id"],
         "role": row["role"],
         "customer_id": row["customer_id"],
-        "created_at": views.instant(row["created_at"]),
-        "revoked_at": views.when(row["revoked_at"]),
+        "created_at": instant(row["created_at"]),
+        "revoked_at": when(row["revoked_at"]),
     }
 
 
@@ -120,10 +121,10 @@ def token_view(row: Row) -> dict[str, Any]:
         "id": row["id"],
         "customer_id": row["customer_id"],
         "uses_left": row["uses_left"],
-        "expires_at": views.when(row["expires_at"]),
+        "expires_at": when(row["expires_at"]),
         "box_id": row["box_id"],
-        "created_at": views.instant(row["created_at"]),
-        "revoked_at": views.when(row["revoked_at"]),
+        "created_at": instant(row["created_at"]),
+        "revoked_at": when(row["revoked_at"]),
     }
 
 

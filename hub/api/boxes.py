@@ -7,6 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from cloudsync.view import instant, when
 from hub import roster, views
 from hub.api.context import (
     LIST_DEFAULT,
@@ -64,8 +65,8 @@ def view(hub: Context, row: Row, queue: Row | None, customer: str, copies: list[
         "status": views.status(row, live=session is not None, last_seen_at=last_seen_at, now=now_ms()),
         "why": row["why"],
         "tags": json.loads(row["tags"]),
-        "last_seen_at": views.when(last_seen_at),
-        "enrolled_at": views.instant(row["enrolled_at"]),
+        "last_seen_at": when(last_seen_at),
+        "enrolled_at": instant(row["enrolled_at"]),
         "queue": {"queued": queue["queued"] if queue else 0, "running": queue["running"] if queue else 0},
         "inventory": json.loads(row["inventory"]),
         "health": None if session is None else session.health,
@@ -74,7 +75,7 @@ def view(hub: Context, row: Row, queue: Row | None, customer: str, copies: list[
                 "copy_id": one["copy_id"],
                 "why": one["why"],
                 "hwid": one["hwid"],
-                "seen_at": views.instant(one["seen_at"]),
+                "seen_at": instant(one["seen_at"]),
             }
             for one in copies
         ],
@@ -207,4 +208,4 @@ async def get_fleet(request: Request) -> Response:
         seen = row["last_seen_at"] if session is None else session.heard_at_ms
         counts[views.status(row, live=session is not None, last_seen_at=seen, now=now)] += 1
     states = {"queued": 0, "accepted": 0, "running": 0} | {row["state"]: row["count"] for row in tasks}
-    return reply({"boxes": counts, "tasks": states, "as_of": views.instant(now)})
+    return reply({"boxes": counts, "tasks": states, "as_of": instant(now)})

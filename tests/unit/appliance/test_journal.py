@@ -1,5 +1,6 @@
 """The journal on a real disk: what it refuses, what it replaces, and what it remembers."""
 
+import json
 from pathlib import Path
 
 import pysqlite3.dbapi2 as sqlite3
@@ -190,8 +191,29 @@ async def test_a_task_whose_end_is_not_acked_is_kept_however_old_it_is(engines: 
 
 async def test_tasks_are_listed_newest_first_in_pages(engines: Engines) -> None:
     engine = await engines.open()
-    ids = [(await engines.run("echo")).task_id for _ in range(5)]
-    first = engine.journal.newest_tasks(2)
-    assert [row["id"] for row in first] == ids[:2:-1]
-    rest = engine.journal.newest_tasks(10, first[-1]["n"])
-    assert [row["id"] for row in rest] == ids[2::-1]
+    ids = [(await engines.run(f"exit {number % 2}")).task_id for number in range(5)]
+    first, has_more = engine.journal.tasks({}, 2)
+    assert ([row["id"] for row in first], has_more) == (ids[:2:-1], True)
+    rest, has_more = engine.journal.tasks({}, 3, first[-1]["n"])
+    assert ([row["id"] for row in rest], has_more) == (ids[2::-1], False)
+    failed, _ = engine.journal.tasks({"state": "failed", "kind": "bash.exec", "origin": "local", "created_by": ""}, 9)
+    assert [row["id"] for row in failed] == [ids[3], ids[1]]
+    for none in ({"state": "running"}, {"kind": "browser.run"}, {"origin": "hub"}, {"created_by": "root"}):
+        assert engine.journal.tasks(none, 9) == ([], False)
+
+
+async def test_a_page_of_long_outputs_ends_early(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAGE_BYTES", 10_000)
+    engine = await engines.open()
+    ids = [(await engines.run("head -c 6000 /dev/zero | tr '\\0' x")).task_id for _ in range(3)]
+    rows, has_more = engine.journal.tasks({}, 100)
+    assert ([row["id"] for row in rows], has_more) == (ids[:0:-1], True)
+
+
+async def test_a_task_is_found_with_what_came_of_it(engines: Engines) -> None:
+    engine = await engines.open()
+    task_id = (await engines.run("echo hi")).task_id
+    row = engine.journal.task(task_id)
+    assert row is not None
+    assert (row["state"], json.loads(row["outcome"])["stdout"]["text"]) == ("succeeded", "hi\n")
+    assert engine.journal.task("nobody") is None

@@ -122,7 +122,7 @@ async def test_steps_go_to_a_hub_that_takes_them(engines: Engines, knows_steps: 
         while '"running"' not in await scene.connection.recv():
             pass
         await scene.say("follow", task_id="a", **({"steps": True} if knows_steps else {}))
-        await until("a follower", lambda: engine.executor.watch._followers)
+        await until("a follower", lambda: bool(engine.executor.watch._followers))
         engine.executor.watch.step(done)
         engine.executor.cancel("a", "")
         while "cancelled" not in (frame := await scene.connection.recv()):

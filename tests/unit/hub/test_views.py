@@ -19,19 +19,6 @@ def row(**changes: Any) -> dict[str, Any]:
     return base | changes
 
 
-@pytest.mark.parametrize(
-    ("at_ms", "text"),
-    [
-        (0, "1970-01-01T00:00:00.000Z"),
-        (1_700_000_000_007, "2023-11-14T22:13:20.007Z"),
-        (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
-    ],
-)
-def test_time_has_milliseconds_and_z(at_ms: int, text: str) -> None:
-    assert views.instant(at_ms) == text
-    assert views.when(None) is None
-
-
 def test_task_shows_what_it_came_to() -> None:
     came = Outcome(
         exit_code=1,

@@ -1,0 +1,179 @@
+"""The path of a task's output: bytes as they are kept, or live as they come, with the steps of a browser task."""
+
+import asyncio
+import base64
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+import pydantic_core
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from appliance import spool
+from appliance.engine import Engine
+from appliance.live import Finished
+from appliance.local_api import request as asked
+from appliance.local_api.tasks import Tasks
+from cloudsync.messages import OutputChunk, OutputGap, StepReport, Stream
+from cloudsync.pieces import STREAMS, Piece, Sequence
+from cloudsync.spec import Outcome
+
+# One who does not read holds no more than this; the rest is still in the task's files.
+HELD_BYTES: Final = 1024 * 1024
+# Lets one who waits show how long, and a daemon hear of one who has gone.
+ALIVE_S: Final = 0.5
+PIECE_BYTES: Final = 64 * 1024
+
+
+class Feed:
+    """What a running task tells one who watches, until it is read."""
+
+    def __init__(self) -> None:
+        self._items: deque[Piece | StepReport] = deque()
+        self._bytes = 0
+        self._wake = asyncio.Event()
+
+    def offer(self, message: OutputChunk | OutputGap | StepReport) -> bool:
+        """Take a message, where there is room."""
+        if self._bytes > HELD_BYTES:
+            return False
+        match message:
+            case StepReport():
+                self._items.append(message)
+            case OutputChunk():
+                data = base64.b64decode(message.data_b64)
+                self._items.append(Piece(message.stream, message.offset, message.offset + len(data), data))
+                self._bytes += len(data)
+            case OutputGap():
+                self._items.append(Piece(message.stream, message.from_offset, message.to_offset, None))
+        self._wake.set()
+        return True
+
+    def wake(self) -> None:
+        """Nothing more may come: who reads looks around."""
+        self._wake.set()
+
+    def take(self) -> list[Piece | StepReport]:
+        """What has come."""
+        items, self._bytes = list(self._items), 0
+        self._items.clear()
+        self._wake.clear()
+        return items
+
+    async def wait(self, limit_s: float) -> None:
+        """Until something comes, or this long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._wake.wait()
+
+
+class OutputPaths:
+    """What tasks wrote. `stopping` is set when the daemon goes: what is streamed ends then without its `end`."""
+
+    def __init__(self, engine: Engine, tasks: Tasks, stopping: asyncio.Event) -> None:
+        self._engine = engine
+        self._tasks = tasks
+        self._stopping = stopping
+
+    def routes(self) -> list[Route]:
+        """Where it is."""
+        return [Route("/tasks/{id}/output", self.get, methods=["GET"])]
+
+    async def get(self, request: Request) -> Response:
+        """The bytes of a stream; with follow=1 both as events, from `from_stdout` and `from_stderr` on."""
+        row = self._tasks.row(request.path_params["id"])
+        asked.known_query(request, "stream", "follow", "from_stdout", "from_stderr")
+        stream: Stream = "stderr" if asked.choice(request, "stream", STREAMS) == "stderr" else "stdout"
+        if asked.choice(request, "follow", ("0", "1")) == "1":
+            seen = {name: asked.number(request, f"from_{name}", 0, 0, 999_999_999_999) for name in STREAMS}
+            headers = {"cache-control": "no-store"}
+            return StreamingResponse(self._follow(row["id"], seen), media_type="text/event-stream", headers=headers)
+        live = self._engine.executor.tasks.get(row["id"])
+        if live is not None:
+            return _file(request, f"{live.folder}/{stream}" if live.attempt else "")
+        outcome = _outcome(self._engine.executor.outcomes.find(row["id"]))
+        output = outcome.stdout if stream == "stdout" else outcome.stderr
+        data = output.data()
+        part = asked.wanted_range(request, len(data))
+        headers = {"accept-ranges": "bytes", "operis-truncated": "true" if output.cut_bytes else "false"}
+        return _bytes(iter([data[slice(*part)] if part else data]), len(data), part, headers)
+
+    async def _follow(self, task_id: str, seen: dict[Stream, int]) -> AsyncIterator[bytes]:
+        told = Sequence()
+        told.seen.update(seen)
+        feed = Feed()
+        executor = self._engine.executor
+        live = executor.tasks.get(task_id)
+        attempt = 0 if live is None else max(1, live.attempt)
+        loop = asyncio.get_running_loop()
+        ended = loop.create_task(self._engine.wait(task_id))
+        ended.add_done_callback(lambda _: feed.wake())
+        executor.follow(task_id, dict(seen), feed.offer, who=feed)
+        try:
+            while not ended.done() and not self._stopping.is_set():
+                came = feed.take()
+                for event in _fitted(told, came):
+                    yield event
+                if not came:
+                    yield b": alive\n\n"
+                    await feed.wait(ALIVE_S)
+            if not ended.done():
+                return
+            for event in _fitted(told, feed.take()):
+                yield event
+            shown = self._tasks.shown(task_id)
+            if attempt and shown["attempt"] > attempt:
+                told.restart()
+            for piece in told.rest(_outcome(ended.result())):
+                yield _event(*piece.event())
+            yield _event("end", {"task": shown})
+        finally:
+            ended.cancel()
+            executor.watch.unfollow(task_id, who=feed)
+
+
+def _outcome(finished: Finished | None) -> Outcome:
+    return Outcome() if finished is None else finished.outcome
+
+
+def _fitted(told: Sequence, items: Iterable[Piece | StepReport]) -> Iterable[bytes]:
+    for item in items:
+        if isinstance(item, StepReport):
+            yield _event("step", item.model_dump(exclude={"type", "task_id"}))
+        else:
+            for piece in told.fit(item):
+                yield _event(*piece.event())
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + pydantic_core.to_json(data, inf_nan_mode="null") + b"\n\n"
+
+
+def _file(request: Request, path: str) -> Response:
+    """What a running task has written up to now."""
+    size = spool.size_bytes(path)
+    part = asked.wanted_range(request, size)
+    headers = {"accept-ranges": "bytes", "operis-truncated": "false"}
+    return _bytes(_pieces(path, *(part or (0, size))), size, part, headers)
+
+
+def _pieces(path: str, start: int, stop: int) -> Iterable[bytes]:
+    while start < stop and (data := spool.read_piece(path, start, min(PIECE_BYTES, stop - start))):
+        yield data
+        start += len(data)
+
+
+def _bytes(data: Iterable[bytes], size: int, part: tuple[int, int] | None, headers: dict[str, str]) -> Response:
+    start, stop = part or (0, size)
+    headers["content-length"] = str(stop - start)
+    if part is not None:
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
+    return StreamingResponse(_async(data), 200 if part is None else 206, headers, "application/octet-stream")
+
+
+async def _async(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
