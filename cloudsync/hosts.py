@@ -175,7 +175,7 @@ def _network(text: str) -> Network:
     if "://" in text:
         raise ValueError(f"{text} is a URL: name the host alone, as in app.lan or app.lan:8080")
     try:
-        network = ip_network(text.replace("[", "").replace("]", ""))
+        network = ip_network(text.replace("[", "").replace("]", ""), strict=False)
     except ValueError as error:
         raise ValueError(f"{text} is no network: {error}") from None
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import ipaddress
 import json
 import re
 from enum import StrEnum
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from cloudsync.errors import VariableWrong
+from cloudsync.hosts import parse_grant
 from cloudsync.step.base import Filled, Part, Pixels, Text
 from cloudsync.step.keep import SaveProfile
 from cloudsync.steps import Step, Steps
@@ -28,8 +28,6 @@ MAX_ATTEMPTS: Final = 3
 
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PROFILE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
-_HOST_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_HOST: Final = re.compile(rf"(?:\*\.)?{_HOST_LABEL}(?:\.{_HOST_LABEL})*\.?\Z")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 
 
@@ -60,17 +58,7 @@ def _profile(name: str) -> str:
 
 
 def _grant(text: str) -> str:
-    """A host name, perhaps with `*.` before it, an address, or a network."""
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        # A name whose last label is a number would be read as an address by a browser (WHATWG URL, "ends in a number").
-        last = text.rstrip(".").rpartition(".")[2]
-        if len(text) > 253 or not _HOST.match(text) or last.isdigit() or last.lower().startswith("0x"):
-            raise ValueError(
-                "is a host name as in intranet.example or *.example.com, an address, or a network as in 10.0.0.0/8; "
-                "no scheme, port or path"
-            ) from None
+    parse_grant(text)
     return text
 
 

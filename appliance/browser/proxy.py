@@ -5,14 +5,18 @@ made it; the name is looked up here, once, and the connection goes to just the a
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Self
+from urllib.parse import urlsplit
 
 from appliance.browser.allow import AllowPolicy, Kind, Verdict, kind_of, known_addresses
 from appliance.browser.dial import Resolver, Upstream, connect, connect_through, resolve
+from appliance.browser.near import near_networks
+from appliance.browser.peer import uid_of_peer
 from appliance.browser.relay import Relay, Site
-from cloudsync.hosts import Address, Host
+from cloudsync.hosts import Address, Host, parse_host
 
 # A browser opens at most 32 to its proxy and some more for WebSockets.
 CONNECTIONS_LIMIT: Final = 512
@@ -22,6 +26,7 @@ NAME_KEPT_S: Final = 60.0
 NAMES_KEPT: Final = 1000
 BLOCKED_KEPT: Final = 200
 
+_DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _OWN: Final = frozenset({Kind.LOOPBACK, Kind.UNSPECIFIED})
 
 
@@ -42,26 +47,33 @@ class FilterProxy:
 
     _own_ports: ClassVar[set[int]] = set()
 
-    def __init__(self, policy: AllowPolicy, resolver: Resolver, upstream: Upstream | None) -> None:
+    def __init__(self, policy: AllowPolicy, resolver: Resolver, upstream: Upstream | None, user: int) -> None:
         self.blocked: list[Blocked] = []
         """What was refused, oldest first; at most `BLOCKED_KEPT`."""
         self.upstream = upstream
         self.server = ""
         """What a context is given as `proxy["server"]`."""
-        self._policy = policy
+        self._user = user
+        self._policy = _with_near(policy)
         self._resolver = resolver
         self._relays: set[Relay] = set()
         self._names: dict[str, tuple[float, Sequence[Address]]] = {}
+        self._reasons: dict[tuple[Host, int], str] = {}
         self._lookups: dict[str, asyncio.Task[None]] = {}
         self._listener: asyncio.Server | None = None
         self._port = 0
 
     @classmethod
     async def start(
-        cls, policy: AllowPolicy, *, resolver: Resolver = resolve, upstream: Upstream | None = None
+        cls,
+        policy: AllowPolicy,
+        *,
+        resolver: Resolver = resolve,
+        upstream: Upstream | None = None,
+        user: int | None = None,
     ) -> Self:
-        """A proxy that listens. Raises `OSError` where no port is to be had."""
-        proxy = cls(policy, resolver, upstream)
+        """A proxy that serves one user's processes, by default our own. Raises `OSError` where no port is to be had."""
+        proxy = cls(policy, resolver, upstream, os.geteuid() if user is None else user)
         loop = asyncio.get_running_loop()
         proxy._listener = await loop.create_server(lambda: Relay(proxy), "127.0.0.1", 0, backlog=BACKLOG)
         proxy._port = proxy._listener.sockets[0].getsockname()[1]
@@ -76,8 +88,9 @@ class FilterProxy:
 
     @policy.setter
     def policy(self, policy: AllowPolicy) -> None:
-        self._policy = policy
+        self._policy = _with_near(policy)
         self._names.clear()
+        self._reasons.clear()
         self.blocked.clear()
         for relay in tuple(self._relays):
             relay.abort()
@@ -94,9 +107,22 @@ class FilterProxy:
             relay.abort()
         self._own_ports.discard(self._port)
 
+    def explain(self, url: str) -> str | None:
+        """Why the last request to where this URL leads was refused or came to nothing; None where none was."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+            host = parse_host(parts.netloc.rpartition("@")[2].removesuffix(f":{parts.port}"))
+        except ValueError:
+            return None
+        return self._reasons.get((host, port))
+
     def admit(self, relay: Relay) -> bool:
         """Takes on a connection that was made to the proxy, or says that it must go."""
         if self._listener is None or len(self._relays) >= CONNECTIONS_LIMIT:
+            return False
+        ends = relay.transport.get_extra_info("sockname"), relay.transport.get_extra_info("peername")
+        if None in ends or uid_of_peer(*ends) != self._user:
             return False
         self._relays.add(relay)
         return True
@@ -122,12 +148,22 @@ class FilterProxy:
             await self._look_up(str(host))
         return verdict
 
-    def refused(self, host: str, port: int, reason: str) -> Blocked:
+    def refused(self, host: Host, port: int, reason: str) -> None:
         """Notes a request that is refused."""
-        blocked = Blocked(host, port, reason)
+        blocked = Blocked(str(host), port, reason)
         if len(self.blocked) < BLOCKED_KEPT:
             self.blocked.append(blocked)
-        return blocked
+        self._note(host, port, str(blocked))
+
+    def failed(self, host: Host, port: int, reason: str) -> None:
+        """Notes a request that might go where it wants, and could not."""
+        self._note(host, port, reason)
+
+    def _note(self, host: Host, port: int, reason: str) -> None:
+        self._reasons.pop((host, port), None)
+        while len(self._reasons) >= BLOCKED_KEPT:
+            del self._reasons[next(iter(self._reasons))]
+        self._reasons[host, port] = reason
 
     async def dial(self, addresses: Sequence[Address], port: int, make: Callable[[], Site]) -> Site:
         """A connection to one of the addresses that were judged. Raises `Unreachable`."""
@@ -149,3 +185,7 @@ class FilterProxy:
         while len(self._names) >= NAMES_KEPT:
             del self._names[next(iter(self._names))]
         self._names[name] = (asyncio.get_running_loop().time() + NAME_KEPT_S, tuple(addresses))
+
+
+def _with_near(policy: AllowPolicy) -> AllowPolicy:
+    return policy if policy.near else replace(policy, near=near_networks())

@@ -56,8 +56,11 @@ class Gate(Protocol):
     async def judge(self, host: Host, port: int) -> Verdict:
         """The same, with the look-up. Raises `Unreachable`."""
 
-    def refused(self, host: str, port: int, reason: str) -> object:
-        """Notes a refused request."""
+    def refused(self, host: Host, port: int, reason: str) -> None:
+        """Notes a request that was refused."""
+
+    def failed(self, host: Host, port: int, reason: str) -> None:
+        """Notes a request that could not be sent, or was not answered."""
 
     async def dial(self, addresses: Sequence[Address], port: int, make: "Callable[[], Site]") -> "Site":
         """A connection to one of these addresses. Raises `Unreachable`."""
@@ -222,7 +225,7 @@ class Relay(asyncio.Protocol):
         self._drop_site()
         verdict = self._gate.judged(host, request.port)
         if verdict is not None and not verdict.addresses:
-            self._refuse(request, verdict.reason)
+            self._refuse(host, request.port, verdict.reason)
             return
         self._state = _State.OPENING
         self._opening = asyncio.create_task(self._open(request, host, verdict))
@@ -232,11 +235,11 @@ class Relay(asyncio.Protocol):
             if verdict is None:
                 verdict = await self._gate.judge(host, request.port)
             if not verdict.addresses:
-                self._refuse(request, verdict.reason)
+                self._refuse(host, request.port, verdict.reason)
                 return
             site = await self._gate.dial(verdict.addresses, request.port, lambda: Site(self, host, request.port))
         except Unreachable as error:
-            self._turn_down(502, "unreachable", str(error))
+            self._fail(host, request.port, str(error))
             return
         finally:
             self._opening = None
@@ -300,7 +303,7 @@ class Relay(asyncio.Protocol):
                 self._answered(self._exchange, data)
             except MessageWrong as error:
                 if self._exchange.response is None:
-                    self._turn_down(error.status, "unreachable", str(error))
+                    self._fail(site.host, site.port, str(error))
                 else:
                     self.abort()
 
@@ -362,7 +365,7 @@ class Relay(asyncio.Protocol):
             # It let go just as the request came. A browser tries again by itself where it sees no answer at all.
             self.abort()
         else:
-            self._turn_down(502, "unreachable", "the site closed the connection without an answer")
+            self._fail(site.host, site.port, "the site closed the connection without an answer")
 
     # The end.
 
@@ -375,9 +378,13 @@ class Relay(asyncio.Protocol):
         self._wait(HALF_CLOSED_S)
         return True
 
-    def _refuse(self, request: Request, reason: str) -> None:
-        self._gate.refused(request.host, request.port, reason)
+    def _refuse(self, host: Host, port: int, reason: str) -> None:
+        self._gate.refused(host, port, reason)
         self._turn_down(403, "blocked", reason)
+
+    def _fail(self, host: Host, port: int, reason: str) -> None:
+        self._gate.failed(host, port, reason)
+        self._turn_down(502, "unreachable", reason)
 
     def _turn_down(self, status: int, kind: str, message: str) -> None:
         """Answers in the site's stead, and ends."""

@@ -276,3 +276,11 @@ def artifact(artifact_id: str, **more: Any) -> Artifact:
 def test_what_names_files_and_rows_by_an_artifact_may_trust_it(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         artifact(wrong.pop("artifact_id", "a"), **wrong)
+
+
+def test_what_is_granted_is_read_before_anything_runs() -> None:
+    assert browser(allow=["app.lan", "*.lan:8080", "10.0.0.0/8", "::1"]).allow[1] == "*.lan:8080"
+    with pytest.raises(ValidationError, match=r"http://app.lan/ is a URL: name the host alone"):
+        browser(allow=["http://app.lan/"])
+    with pytest.raises(ValidationError, match=r"127.0.0.1 would be"):
+        browser(allow=["0177.0.0.1"])

@@ -1,6 +1,7 @@
 """A context's proxy: what it lets through, and what it says of the rest."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -103,6 +104,31 @@ async def test_a_name_without_an_address_is_said_to_have_none() -> None:
         assert status == 502
         assert b"nowhere.example: has no address" in body
         assert proxy.blocked == []
+        assert proxy.explain("http://nowhere.example/x") == "nowhere.example: has no address"
+
+
+async def test_a_refusal_is_explained_by_the_url_that_met_it() -> None:
+    async with filtering(resolver=names({"x.example": ["10.0.0.1"]})) as proxy:
+        async with Client.of(proxy) as client:
+            assert await client.tunnel("x.example:443") == 403
+        async with Client.of(proxy) as client:
+            assert (await client.get("http://[::1]:8080/"))[0] == 403
+        assert "resolves to 10.0.0.1" in (proxy.explain("https://u:p@X.example/a?b") or "")
+        assert "::1 is not public" in (proxy.explain("ws://[0::1]:8080") or "")
+        for other in ("http://x.example/", "https://y.example/", "about:blank", "http://[", "http://x:y/", ""):
+            assert proxy.explain(other) is None
+
+
+async def test_no_other_users_process_is_served() -> None:
+    async with site() as there:
+        proxy = await FilterProxy.start(AllowPolicy.of(["127.0.0.1"]), user=os.geteuid() + 1)
+        try:
+            async with Client.of(proxy) as client:
+                client.send(f"GET http://{there.at}/ HTTP/1.1\r\n\r\n")
+                assert await client.rest() == b""
+        finally:
+            await proxy.close()
+        assert there.connections == 0
 
 
 async def test_the_policy_of_the_next_task_ends_what_the_last_one_may() -> None:
