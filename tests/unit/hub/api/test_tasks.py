@@ -254,7 +254,7 @@ WRONG_STEPS: list[tuple[dict[str, Any], str, str]] = [
     (browse({"action": "text", "timeout_s": 0}), "steps.2.timeout_s",
      "step 2 (text): timeout_s: Input should be greater"),
     (browse({"action": "fill", "selector": "a", "text": "{{x}}"}), "steps", "step 2 (fill): unknown variable 'x'"),
-    (browse(allow=["http://a"]), "allow.0", "is a host name as in"),
+    (browse(allow=["http://a"]), "allow.0", "http://a is "),
     (browse(profile="../x"), "profile", "a profile's name has"),
 ]  # fmt: skip
 

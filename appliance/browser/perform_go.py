@@ -1,0 +1,101 @@
+"""Performs the steps that go somewhere or wait for something."""
+
+import asyncio
+from typing import Any, Final, assert_never
+
+from playwright.async_api import Page, Response
+
+from appliance.browser.allow import scheme_allowed, scheme_of
+from appliance.browser.errors import StepFailed
+from appliance.browser.http1 import MARKER
+from appliance.browser.patterns import expression, glob, is_address, shown
+from appliance.browser.scene import Scene
+from cloudsync.step.base import Pattern
+from cloudsync.step.go import Back, Forward, Goto, Reload, WaitFor, WaitUntil
+from cloudsync.steps import Going
+
+_MARKER: Final = MARKER.decode()
+
+
+async def go(step: Going, scene: Scene) -> Any:
+    """Perform the step; its value."""
+    page, timeout = scene.page, scene.left_ms()
+    match step:
+        case Goto():
+            return await visit(page, step.url, scene, step.wait_until, step.referer)
+        case Back():
+            await _has_page(page, scene, -1, "back")
+            return _reached(page, await page.go_back(wait_until=step.wait_until, timeout=timeout))
+        case Forward():
+            await _has_page(page, scene, 1, "forward")
+            return _reached(page, await page.go_forward(wait_until=step.wait_until, timeout=timeout))
+        case Reload():
+            return _reached(page, await page.reload(wait_until=step.wait_until, timeout=timeout))
+        case WaitFor():
+            return await _wait(step, scene)
+        case _:
+            assert_never(step)
+
+
+async def visit(page: Page, url: str, scene: Scene, wait_until: WaitUntil, referer: str | None = None) -> Any:
+    """Go to an address; `{url, status}` of what was reached."""
+    if not scheme_allowed(url):
+        scheme = scheme_of(url)
+        said = f"'{url[:100]}' is no whole address" if scheme is None else f"'{scheme[:20]}:' addresses are not opened"
+        raise StepFailed(said, code="blocked", hint="begin it with https:// or http://")
+    response = await page.goto(url, wait_until=wait_until, timeout=scene.left_ms(), referer=referer)
+    if response is not None and (kind := response.headers.get(_MARKER)):
+        why = scene.explain(response.url) or "the box's filter let nothing through"
+        hint = "grant it with the task's allow" if kind == "blocked" else ""
+        raise StepFailed(why, code="blocked" if kind == "blocked" else "step_failed", hint=hint)
+    return _reached(page, response)
+
+
+def _reached(page: Page, response: Response | None) -> dict[str, Any]:
+    return {"url": page.url, "status": None if response is None else response.status}
+
+
+async def _has_page(page: Page, scene: Scene, by: int, way: str) -> None:
+    """Playwright itself says nothing where there is no page to go to."""
+    session = await scene.tabs.context.new_cdp_session(page)
+    history = await session.send("Page.getNavigationHistory")
+    await session.detach()
+    if not 0 <= history["currentIndex"] + by < len(history["entries"]):
+        raise StepFailed(f"there is no page to go {way} to")
+
+
+async def _wait(step: WaitFor, scene: Scene) -> Any:
+    page, timeout = scene.page, scene.left_ms()
+    if step.selector is not None:
+        await scene.locate(step, step.selector).first.wait_for(state=step.state, timeout=timeout)
+    elif step.text is not None:
+        await scene.root(step).get_by_text(step.text).first.wait_for(state=step.state, timeout=timeout)
+    elif step.load_state is not None:
+        await page.wait_for_load_state(step.load_state, timeout=timeout)
+    elif step.url is not None:
+        wanted = expression(step.url) if isinstance(step.url, Pattern) else glob(step.url)
+        await page.wait_for_url(wanted, timeout=timeout, wait_until="commit")
+        return page.url
+    elif step.response is not None:
+        return await _response(step, step.response, scene)
+    elif step.milliseconds is not None:
+        await asyncio.sleep(step.milliseconds / 1000)
+    return None
+
+
+async def _response(step: WaitFor, wanted: str | Pattern, scene: Scene) -> Any:
+    tabs = scene.tabs
+    try:
+        async with asyncio.timeout_at(scene.deadline_s):
+            while True:
+                tabs.changed.clear()
+                for seen in tabs.responses:
+                    is_new = seen.at_s >= scene.before_s
+                    if is_new and is_address(wanted, seen.url) and step.status in {None, seen.status}:
+                        return {"url": seen.url, "status": seen.status}
+                await tabs.changed.wait()
+    except TimeoutError:
+        came = [seen for seen in tabs.responses if seen.at_s >= scene.before_s]
+        like = sorted({seen.status for seen in came if is_address(wanted, seen.url)})
+        statuses = f", of the address with status {', '.join(map(str, like))}" if like else ""
+        raise StepFailed(f"no response from {shown(wanted)} came; {len(came)} others did{statuses}") from None

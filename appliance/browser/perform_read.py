@@ -1,0 +1,144 @@
+"""Performs the steps that read from a page."""
+
+from typing import Any, Final, assert_never
+
+from playwright.async_api import Locator
+
+from appliance.browser.errors import StepFailed
+from appliance.browser.scene import Scene
+from cloudsync.step.read import (
+    AriaSnapshot,
+    Count,
+    Evaluate,
+    Extract,
+    Extraction,
+    InnerHtml,
+    Links,
+    ReadAttribute,
+    ReadText,
+    ReadValue,
+    Table,
+    Title,
+    Url,
+    Wish,
+)
+from cloudsync.steps import Reading
+
+# Elements that one list of `extract` holds at most.
+LIST_LIMIT: Final = 1000
+
+_TEXTS: Final = """(elements, attribute) => elements.slice(0, 1000).map(element => attribute === null
+    ? ((element.innerText ?? element.textContent) || "").trim() : element.getAttribute(attribute))"""
+_LINKS: Final = """element => [...(element.matches("a[href]") ? [element] : []), ...element.querySelectorAll("a[href]")]
+    .map(a => ({text: ((a.innerText ?? a.textContent) || "").trim(), href: String(a.href.baseVal ?? a.href)}))"""
+_TABLE: Final = """(table, wanted) => {
+    const text = cell => ((cell.innerText ?? cell.textContent) || "").trim()
+    const grid = [], heads = []
+    const lines = [...(table.rows ?? table.querySelectorAll("tr"))]
+    lines.forEach((line, y) => {
+        grid[y] ??= []
+        let x = 0
+        for (const cell of line.cells ?? []) {
+            while (grid[y][x] !== undefined) x++
+            const below = lines.length - y, down = Math.min(cell.rowSpan || below, below)
+            const right = Math.min(cell.colSpan, 1000)
+            for (let dy = 0; dy < down; dy++)
+                for (let dx = 0; dx < right; dx++) (grid[y + dy] ??= [])[x + dx] = text(cell)
+            x += right
+        }
+        const cells = [...(line.cells ?? [])]
+        heads[y] = line.closest("thead") !== null || (cells.length > 0 && cells.every(cell => cell.tagName === "TH"))
+    })
+    const rows = grid.map(row => Array.from(row, cell => cell ?? ""))
+    if (!(wanted ?? heads[0] ?? false)) return rows
+    let from = 1
+    while (wanted === null && from < rows.length && heads[from] && lines[from].closest("thead") !== null) from++
+    const names = []
+    rows[from - 1].forEach((name, x) => {
+        const base = name || `column ${x + 1}`
+        let unlike = base
+        for (let n = 2; names.includes(unlike); n++) unlike = `${base} ${n}`
+        names.push(unlike)
+    })
+    return rows.slice(from).map(row => Object.fromEntries(row.map((cell, x) => [names[x] ?? `column ${x + 1}`, cell])))
+}"""
+
+
+async def read(step: Reading, scene: Scene) -> Any:
+    """Perform the step; what it read."""
+    match step:
+        case ReadText():
+            return await scene.locate(step, step.selector).inner_text(timeout=scene.left_ms())
+        case ReadValue():
+            return await scene.locate(step, step.selector).input_value(timeout=scene.left_ms())
+        case ReadAttribute():
+            target = scene.locate(step, step.selector)
+            return await target.get_attribute(step.attribute, timeout=scene.left_ms())
+        case InnerHtml():
+            return await scene.locate(step, step.selector).inner_html(timeout=scene.left_ms())
+        case Count():
+            return await scene.locate(step, step.selector).count()
+        case Table():
+            table = scene.locate(step, step.selector).first
+            return await table.evaluate(_TABLE, step.header, timeout=scene.left_ms())
+        case Links():
+            return await scene.locate(step, step.selector).first.evaluate(_LINKS, timeout=scene.left_ms())
+        case Extract():
+            outer = scene.locate(step, step.selector).first
+            return {name: await _extract(outer, wish) for name, wish in step.fields.items()}
+        case Evaluate():
+            return await _evaluate(step, scene)
+        case AriaSnapshot():
+            return await _snapshot(step, scene)
+        case Title():
+            return await scene.page.title()
+        case Url():
+            return scene.page.url
+        case _:
+            assert_never(step)
+
+
+async def _extract(outer: Locator, wish: Wish) -> Any:
+    match wish:
+        case str():
+            found = await outer.locator(wish).first.evaluate_all(_TEXTS, None)
+            return found[0] if found else None
+        case Extraction(fields=None):
+            inner = outer.locator(wish.selector)
+            found = await (inner if wish.all else inner.first).evaluate_all(_TEXTS, wish.attribute)
+            return found if wish.all else (found[0] if found else None)
+        case Extraction():
+            return await _objects(outer, wish)
+        case (selector,):
+            return await outer.locator(selector).evaluate_all(_TEXTS, None)
+        case _:
+            raise AssertionError(wish)
+
+
+async def _objects(outer: Locator, wish: Extraction) -> Any:
+    inner = outer.locator(wish.selector)
+    count = min(await inner.count(), LIST_LIMIT)
+    found = []
+    for index in range(count if wish.all else min(count, 1)):
+        fields = (wish.fields or {}).items()
+        found.append({name: await _extract(inner.nth(index), deeper) for name, deeper in fields})
+    return found if wish.all else (found[0] if found else None)
+
+
+async def _evaluate(step: Evaluate, scene: Scene) -> Any:
+    if step.selector is not None:
+        target = scene.locate(step, step.selector)
+        return await target.evaluate(step.expression, step.arg, timeout=scene.left_ms())
+    frame = await scene.frame(step)
+    return await frame.evaluate(step.expression, step.arg)
+
+
+async def _snapshot(step: AriaSnapshot, scene: Scene) -> str:
+    target = scene.locate(step, step.selector)
+    text = await target.aria_snapshot(mode=step.mode, depth=step.depth, timeout=scene.left_ms())
+    if not text.strip():
+        raise StepFailed(f"'{step.selector}' has nothing that assistive technology sees")
+    if len(text) <= step.max_chars:
+        return text
+    head = text[: step.max_chars].rpartition("\n")[0]
+    return f"{head}\n# {len(text) - len(head)} of {len(text)} characters left out: snapshot a part, or less deep"
