@@ -6,6 +6,7 @@ SyncError
 ├── FrameTooLarge       a frame over the limit: the sender is at fault
 ├── EntryTooLarge       an entry over the limit: whoever made the entry is at fault, nothing was journaled
 ├── VariableWrong       a step asks for a variable or a secret that is not there: whoever wrote the steps is at fault
+├── StepsUnreadable     a file of steps is neither JSON nor YAML as it should be: whoever wrote it is at fault
 └── ChannelClosed       the connection ended: nobody's fault, the next session resumes
 """
 
@@ -41,6 +42,10 @@ class EntryTooLarge(SyncError):
 
 class VariableWrong(SyncError):
     """A text of a browser task asks for a variable or a secret by a wrong name, or for one that has no value."""
+
+
+class StepsUnreadable(SyncError):
+    """A file of steps cannot be read; the message names the line."""
 
 
 class ChannelClosed(SyncError):
