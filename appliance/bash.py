@@ -9,13 +9,20 @@ from typing import Final, Self
 
 from appliance.errors import FolderUnusable
 from appliance.folder import attempt_key
-from appliance.spawn import SpawnRequest
+from appliance.spawn import FEED_FD, MARKER, Program, SpawnRequest
 from cloudsync.spec import BashExec
 
 PROGRAM: Final = "/bin/bash"
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Linux takes no single argument over 128 KiB (execve(2), MAX_ARG_STRLEN).
-ARGUMENT_LIMIT_BYTES: Final = 100 * 1024
+# The shell reads its script before it begins, so that it can be started before there is one. All of it is one line,
+# since the script's lines are counted from there, and only names that bash has anyway are used. SECONDS counts from
+# the task's begin.
+_SCRIPT: Final = (
+    f'IFS= read -r -d "" -u {FEED_FD} {MARKER} && IFS= read -r -d "" -u {FEED_FD} OPERIS_TASK_ID && '
+    f'IFS= read -r -d "" -u {FEED_FD} BASH_EXECUTION_STRING || exit; '
+    f'exec {FEED_FD}<&-; SECONDS=0; eval "$BASH_EXECUTION_STRING"'
+)
+SHELL: Final = (PROGRAM, "--norc", "--noprofile", "-c", _SCRIPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,12 @@ def _environment(home: str, user: str) -> dict[str, str]:
     return {"PATH": PATH, "HOME": home, "USER": user, "LOGNAME": user, "SHELL": PROGRAM, "LANG": "C.UTF-8"}
 
 
+def prepared(user: TaskUser) -> Program:
+    """The shell of a task that says nothing of its environment or folder; it may wait for its task."""
+    # Variables that are in the environment when they are read stay there.
+    return Program(SHELL, {**user.env, "OPERIS_TASK_ID": ""}, user.home, user.switch_to)
+
+
 def request(
     task_id: str, attempt: int, spec: BashExec, folder: Path, user: TaskUser, reuse: Path | None = None
 ) -> SpawnRequest:
@@ -56,29 +69,11 @@ def request(
         folder.mkdir(mode=0o700, exist_ok=True)
         stdin = folder / "stdin"
         stdin.write_bytes(spec.stdin.encode())
+    program = None
+    if spec.env or spec.cwd is not None:
+        env = {**user.env, "OPERIS_TASK_ID": task_id, **(spec.env or {})}
+        program = Program(SHELL, env, user.home if spec.cwd is None else Path(spec.cwd), user.switch_to)
+    key = attempt_key(task_id, attempt)
     return SpawnRequest(
-        key=attempt_key(task_id, attempt),
-        folder=folder,
-        argv=arguments(spec.command),
-        env={**user.env, "OPERIS_TASK_ID": task_id, **(spec.env or {})},
-        cwd=user.home if spec.cwd is None else Path(spec.cwd),
-        stdin=stdin,
-        user=user.switch_to,
-        reuse=reuse,
+        key=key, folder=folder, program=program, feed=(key, task_id, spec.command), stdin=stdin, reuse=reuse
     )
-
-
-def arguments(command: str) -> tuple[str, ...]:
-    """The command line that runs a script; a long one is put together again from several arguments."""
-    shell = (PROGRAM, "--norc", "--noprofile", "-c")
-    if len(command) * 4 <= ARGUMENT_LIMIT_BYTES or len(command.encode()) <= ARGUMENT_LIMIT_BYTES:
-        return (*shell, command)
-    parts = _parts(command)
-    joined = "".join(f"${{{number}}}" for number in range(1, len(parts) + 1))
-    # The script finds no positional parameters, as it would not without this.
-    return (*shell, f'set -- "{joined}"; eval "set --; $1"', PROGRAM, *parts)
-
-
-def _parts(command: str) -> list[str]:
-    step = ARGUMENT_LIMIT_BYTES // 4  # a character has at most four bytes
-    return [command[start : start + step] for start in range(0, len(command), step)]

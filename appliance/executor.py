@@ -8,7 +8,6 @@ before anybody hears of it. So whatever is killed, the next start finds in the j
 
 import asyncio
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,7 +42,6 @@ log = logging.getLogger(__name__)
 GRACE_S: Final = 5.0
 # How long a stop waits for the last tree beyond the grace.
 STOP_LIMIT_S: Final = GRACE_S + 12.0
-TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class Executor:
         self._folder = folder
         self._journal = journal
         self.outbox = outbox
-        self._user = user
+        self.user = user
         self._drained: asyncio.Event = asyncio.Event()
         self.is_closing = False
         """No more tasks are taken on or started."""
@@ -165,7 +163,7 @@ class Executor:
             match task.spec:
                 case BashExec() as spec:
                     reuse = None if spec.stdin else self.outcomes.pool.take()
-                    self.spawner.spawn(bash.request(task.id, attempt, spec, task.folder, self._user, reuse))
+                    self.spawner.spawn(bash.request(task.id, attempt, spec, task.folder, self.user, reuse))
                     task.is_followed = True
                 case BrowserRun():
                     self._ended(task, spawn_failed("this box has no browser"), None)
@@ -239,9 +237,8 @@ class Executor:
                     self._ended(task, failed if intent is None else intended(intent, task.intent_by, 0.0), None)
 
     def started(self, task: LiveTask, event: Started) -> None:
-        """The task's process exists since `event.start_time`."""
-        task.started_boot_s = event.start_time / TICKS_PER_S
-        # The kernel counts in ticks of 10 ms: rounded down, a start would come before its order.
+        """The attempt runs since `event.began_s`."""
+        task.started_boot_s = event.began_s
         started_at_ms = now_ms() - max(0, round((boot_s() - task.started_boot_s) * 1000))
         task.started_at_ms = max(task.started_at_ms or 0, started_at_ms)
         self.watch.add(task)

@@ -158,7 +158,7 @@ class Outcomes:
 def _has_started(task: LiveTask) -> bool:
     """Whether what lies in its folder is its own: it may have got one with the output of another task."""
     record = read_started(task.folder)
-    return record is not None and record.key == task.key
+    return record is not None and record.key in {task.key, None}
 
 
 def _with_output(event: TaskEvent, outcome: Outcome, task: LiveTask) -> TaskEvent:

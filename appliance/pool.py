@@ -27,7 +27,7 @@ class FolderPool:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._free = [folder for folder in root.iterdir() if folder.is_dir()]
+        self._free = _folders(root)
         self._settled: dict[str, Path | None] = {}
         self._gone: set[str] = set()
         self._due: list[Path] = []
@@ -55,6 +55,8 @@ class FolderPool:
         """The spawner was lost: nobody will say what is gone. What was settled is the caller's now."""
         settled, self._settled = self._settled, {}
         self._gone.clear()
+        # Those that it held for attempts to come are free again.
+        self._free = _folders(self._root)
         return settled
 
     def _give(self, folder: Path | None) -> None:
@@ -80,6 +82,10 @@ class FolderPool:
             discard(folder)
         else:
             self._free.append(place)
+
+
+def _folders(root: Path) -> list[Path]:
+    return [folder for folder in root.iterdir() if folder.is_dir()]
 
 
 def _is_large(folder: Path) -> bool:

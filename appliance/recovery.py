@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from appliance import spawn
+from appliance import bash, spawn
 from appliance.executor import Executor
 from appliance.folder import DataFolder, discard, remove_tree
 from appliance.journal import SET_FACT, Journal
@@ -105,6 +105,7 @@ class Recovery:
         if is_lost:
             return  # it died after its hello; `on_lost` has asked for the next one
         executor.spawner = spawner
+        spawner.prepare(bash.prepared(executor.user), self._folder.pool)
         await self._bury(self._set_right(spawner, early))
         await self._end_unwatched()
 

@@ -24,6 +24,8 @@ from appliance.errors import OperatorError
 # The spawner is listening after about 30 ms; a disk that is slow at power-on gets a hundred times that.
 START_LIMIT_S = 2.0
 LOG_NAME = "spawner.log"
+MARKER = program.MARKER
+FEED_FD = program.FEED_FD
 # What a process in uninterruptible sleep may hold up at the daemon's start, which has 10 s in all.
 LEFTOVERS_LIMIT_S = 5.0
 # An exec takes far less; a program that erased its own command line looks like one for ever.
@@ -35,27 +37,40 @@ class SpawnerError(OperatorError):
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """What is started: its command line and environment, its working folder, and as whom (None: as we are)."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SpawnRequest:
     """One attempt to be started. `folder` takes its records and output; it is created where absent."""
 
     key: str
     folder: Path
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    cwd: Path
+    program: Program | None
+    """None is the one that was prepared."""
+    feed: tuple[str, ...] | None = None
+    """What it reads from descriptor 9, each part ended by a NUL."""
     stdin: Path | None = None
-    user: str | None = None
     reuse: Path | None = None
     """The folder of an attempt that is gone, to be renamed to `folder`; else, or where that fails, one is made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The process exists. `start_time` is in ticks since boot, field 22 of /proc/PID/stat."""
+    """The attempt runs, since `began_s` on CLOCK_BOOTTIME. Its process, which may have waited for it, exists since
+    `start_time`, in ticks since boot (field 22 of /proc/PID/stat).
+    """
 
     key: str
     pid: int
     start_time: int
+    began_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +111,12 @@ Event = Started | SpawnFailed | Exited | Gone
 
 @dataclass(frozen=True, slots=True)
 class StartRecord:
-    """What an attempt's `started` file says. `stamp` is the limit its processes carry, 0 for none."""
+    """What an attempt's `started` file says. `stamp` is the limit its processes carry, 0 for none.
 
-    key: str
+    `key` is None where the process had waited: it is of the attempt that its folder is named after.
+    """
+
+    key: str | None
     pid: int
     start_time: int
     boot_id: str
@@ -188,19 +206,22 @@ class Spawner(asyncio.Protocol):
             transport.abort()
             raise
 
+    def prepare(self, program: Program, pool: Path) -> None:
+        """Have processes of the usual program wait for their attempts, in folders below `pool`."""
+        self._order(op="prepare", pool=str(pool), **_described(program))
+
     def spawn(self, request: SpawnRequest) -> None:
         """Start an attempt; `Started` or `SpawnFailed` follows."""
-        self._order(
-            op="spawn",
-            key=request.key,
-            dir=str(request.folder),
-            argv=request.argv,
-            env=dict(request.env),
-            cwd=str(request.cwd),
-            stdin=None if request.stdin is None else str(request.stdin),
-            user=request.user,
-            reuse=None if request.reuse is None else str(request.reuse),
-        )
+        order: dict[str, object] = {"op": "spawn", "key": request.key, "dir": str(request.folder)}
+        if request.program is not None:
+            order |= _described(request.program)
+        if request.feed is not None:
+            order["feed"] = request.feed
+        if request.stdin is not None:
+            order["stdin"] = str(request.stdin)
+        if request.reuse is not None:
+            order["reuse"] = str(request.reuse)
+        self._order(**order)
 
     def terminate(self, key: str, grace_s: float) -> None:
         """SIGTERM to all processes of an attempt, SIGKILL after `grace_s`; `Exited` follows when all are gone."""
@@ -253,7 +274,7 @@ class Spawner(asyncio.Protocol):
                 if not self._greeted.done():
                     self._greeted.set_result(True)
             case "started":
-                started = Started(body["key"], body["pid"], body["start_time"])
+                started = Started(body["key"], body["pid"], body["start_time"], body["began_s"])
                 self.running[started.key] = started
                 self._on_event(started)
             case "failed":
@@ -273,6 +294,10 @@ class Spawner(asyncio.Protocol):
         elif self._is_wanted:
             self._is_wanted = False
             self._on_lost()
+
+
+def _described(program: Program) -> dict[str, object]:
+    return {"argv": program.argv, "env": dict(program.env), "cwd": str(program.cwd), "user": program.user}
 
 
 async def _start(folder: Path, python: str) -> None:
@@ -375,7 +400,7 @@ def kill_leftovers(started: Path, key: str, spare_pid: int = 0) -> int:
     process does not die within LEFTOVERS_LIMIT_S.
     """
     record = read_started(started.parent)
-    if record is not None and record.key != key:  # of the attempt that had the folder before
+    if record is not None and record.key not in {key, None}:  # of the attempt that had the folder before
         record = None
     if record is not None and record.boot_id != boot_id():
         return 0

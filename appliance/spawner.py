@@ -4,11 +4,16 @@ Run as `python -I -S spawner.py --folder DIR`. It imports nothing of Operis and 
 it stays small: `posix_spawn` from a small process is the quickest way to start one. It has one thread.
 
 Protocol: JSON lines on the Unix socket DIR/spawner.sock. One daemon is served at a time, the newest wins. In:
-`spawn`, `terminate`, `kill`, `list`, `retire` (field `op`); out: `hello`, `started`, `failed`, `exited`, and `gone`
-when nothing of an attempt lives any more (field `ev`). What an attempt leaves in its folder: `stdout` and `stderr`,
-which the process writes itself; `started`; `exit`, written before `exited` is said. They are not fsynced, so they
-count only in the boot and for the attempt that they name. `spawn` may name a folder of an attempt that is gone
+`prepare`, `spawn`, `terminate`, `kill`, `list`, `retire` (field `op`); out: `hello`, `started`, `failed`, `exited`,
+and `gone` when nothing of an attempt lives any more (field `ev`). What an attempt leaves in its folder: `stdout` and
+`stderr`, which the process writes itself; `started`; `exit`, written before `exited` is said. They are not fsynced, so
+they count only in the boot and for the attempt that they name. `spawn` may name a folder of an attempt that is gone
 (`reuse`): it is renamed, which costs a journaling file system less than making one and removing it.
+
+What a process is to do may be fed to it, on descriptor 9. After `prepare` a few processes of the usual program are
+started ahead of time and wait there, each in a folder of its own, for one attempt: its folder is renamed, then it is
+fed and goes on; nothing is left to do but the work itself. One that is never fed reads the end of its input and ends.
+Its record names no attempt: the name of the folder does, from the moment it is renamed.
 
 Whose is a process? Each attempt is a process group of its own and carries a **stamp**: a hard RLIMIT_LOCKS that no
 other attempt has. No kernel since 2.4.25 looks at that limit, but it passes through fork, exec, setsid, a changed
@@ -50,6 +55,15 @@ LEFTOVER_GRACE_S = 1.0
 KILL_LIMIT_S = 10.0
 # No kernel hands out a whole cycle of process ids (32,768 at least) in this time: until then a larger id is younger.
 CYCLE_S = 0.25
+# How many processes wait for their attempt. One serves tasks that come one after another, the second a pair.
+WAITING = 2
+# With more than this many attempts running none is prepared: the processors have enough to do.
+BUSY = 2
+# A process that runs longer than this leaves time to prepare the next one.
+PREPARE_S = 0.002
+FEED_FD = 9
+# What a pipe takes at once (pipe(7), PIPE_BUF); what is longer is fed from a file in memory.
+FEED_BYTES = 4096
 # A start that is an end a moment later is neither recorded nor worth a wake-up of the daemon.
 HOLD_S = 0.002
 # Above 128 KiB, malloc would map and unmap a buffer for each read.
@@ -67,6 +81,10 @@ LOCK_LIMIT_S = 1.0
 PR_SET_CHILD_SUBREAPER = 36
 RLIMIT_LOCKS = 10  # <asm-generic/resource.h>; the `resource` module has no name for it
 STAMP_CEILING = 1 << 62
+# Open for good: it is read for every task, and when no more files may be opened too.
+LOADAVG_FD = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+# Linux gives no descriptor above it unless an administrator raised fs.nr_open.
+HIGHEST_FD = 1024 * 1024
 # Python ignores SIGPIPE and SIGXFSZ, a shell that started the daemon may have ignored more: no task inherits that.
 IGNORED_SIGNALS = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
 
@@ -98,10 +116,30 @@ class Stat:
         self.threads, self.start_time = int(fields[17]), int(fields[19])
 
 
+class Process:
+    """A process that was started: the stamp it carries, and when it began, in ticks since boot."""
+
+    __slots__ = ("pid", "stamp", "start_time")
+
+    def __init__(self, pid: int, stamp: int) -> None:
+        stat = read_stat(pid)
+        self.pid, self.stamp, self.start_time = pid, stamp, stat.start_time if stat else 0
+
+
+class Waiting:
+    """A process that was started ahead of time, its folder, and the pipe by which it hears what to do."""
+
+    __slots__ = ("feed_fd", "folder", "process")
+
+    def __init__(self, process: Process, folder: str, feed_fd: int) -> None:
+        self.process, self.folder, self.feed_fd = process, folder, feed_fd
+
+
 class Attempt:
     """One run of one task: its leader process, and how far its end has come."""
 
     __slots__ = (
+        "began_s",
         "born_s",
         "exit",
         "folder",
@@ -111,14 +149,19 @@ class Attempt:
         "phase",
         "pid",
         "reported",
+        "since_pid",
         "stamp",
         "start_time",
         "wake_at",
     )
 
-    def __init__(self, key: str, folder: str, pid: int, start_time: int, stamp: int) -> None:
-        self.key, self.folder, self.pid, self.start_time, self.stamp = key, folder, pid, start_time, stamp
+    def __init__(self, key: str, folder: str, process: Process, since_pid: int) -> None:
+        self.key, self.folder = key, folder
+        self.pid, self.start_time, self.stamp = process.pid, process.start_time, process.stamp
+        # All that it starts gets an id after this one.
+        self.since_pid = since_pid
         self.born_s = time.monotonic()
+        self.began_s = round(time.clock_gettime(time.CLOCK_BOOTTIME), 6)
         self.phase = Phase.RUNNING
         self.exit: dict[str, Any] | None = None
         self.reported = False
@@ -127,23 +170,42 @@ class Attempt:
         self.pause_s = 0.0
 
 
-class Order:
-    """A `spawn` as the daemon sent it; ValueError where a field is missing or of a wrong type."""
+class Program:
+    """What is started; ValueError where a field is missing or of a wrong type."""
 
-    __slots__ = ("argv", "cwd", "env", "folder", "key", "reuse", "stdin", "user")
+    __slots__ = ("argv", "cwd", "env", "user")
 
     def __init__(self, body: dict[str, Any]) -> None:
-        self.key, self.folder, self.cwd = text_of(body, "key"), text_of(body, "dir"), text_of(body, "cwd")
-        self.stdin: str | None = None if body.get("stdin") is None else text_of(body, "stdin")
+        self.cwd = text_of(body, "cwd")
         self.user: str | None = None if body.get("user") is None else text_of(body, "user")
-        self.reuse: str | None = None if body.get("reuse") is None else text_of(body, "reuse")
         argv, env = body.get("argv"), body.get("env")
         if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
             raise ValueError("argv is not a list of strings")
         if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
             raise ValueError("env is not an object of strings")
         self.argv: list[str] = argv
-        self.env: dict[str, str] = {**env, MARKER: self.key}
+        self.env: dict[str, str] = env
+
+
+class Order:
+    """A `spawn` as the daemon sent it; ValueError where a field is missing or of a wrong type."""
+
+    __slots__ = ("feed", "folder", "key", "program", "reuse", "stdin")
+
+    def __init__(self, body: dict[str, Any], prepared: Program | None) -> None:
+        self.key, self.folder = text_of(body, "key"), text_of(body, "dir")
+        self.stdin: str | None = None if body.get("stdin") is None else text_of(body, "stdin")
+        self.reuse: str | None = None if body.get("reuse") is None else text_of(body, "reuse")
+        feed = body.get("feed")
+        if feed is not None and (not isinstance(feed, list) or not all(isinstance(part, str) for part in feed)):
+            raise ValueError("feed is not a list of strings")
+        self.feed = None if feed is None else "".join(f"{part}\0" for part in feed).encode(errors="surrogateescape")
+        if "argv" in body:
+            self.program = Program(body)
+        elif prepared is None:
+            raise ValueError("argv is missing, and nothing was prepared")
+        else:
+            self.program = prepared
 
 
 def text_of(body: dict[str, Any], field: str) -> str:
@@ -209,9 +271,17 @@ def read_boot_id() -> str:
     return read_file("/proc/sys/kernel/random/boot_id").decode().strip()
 
 
+def open_children(pid: int) -> int:
+    """A descriptor from which the ids of our children can be read; -1 where this kernel does not tell them."""
+    try:
+        return os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
 def newest_pid() -> int:
     """The process or thread id that the kernel gave last."""
-    return int(read_file("/proc/loadavg").rsplit(None, 1)[1])
+    return int(os.pread(LOADAVG_FD, 256, 0).rsplit(None, 1)[1])
 
 
 def all_pids() -> list[int]:
@@ -290,33 +360,49 @@ def because(error: OSError | ValueError) -> str:
     return ((isinstance(error, OSError) and error.strerror) or str(error)).lower()
 
 
-def open_output(order: Order) -> list[int]:
-    """Create the attempt's `stdout` and `stderr`. That they did not exist is the proof that it never ran."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+def take_folder(order: Order) -> bool:
+    """Make the attempt's folder, or give it one that is free; whether what it is to write exists there already.
+
+    That it did not exist is the proof that the attempt never ran.
+    """
     try:
         if order.reuse is not None and adopt_folder(order.reuse, order.folder):
-            flags &= ~os.O_EXCL
-        else:
-            os.mkdir(order.folder, 0o700)
+            return True
+        os.mkdir(order.folder, 0o700)
     except FileExistsError:
         if os.path.exists(f"{order.folder}/started"):
             raise SpawnRefused(f"attempt {order.key} was started before: it is not started twice") from None
     except OSError as error:
         raise SpawnRefused(f"cannot make the attempt's folder {order.folder}: {because(error)}") from None
+    except ValueError as error:
+        raise SpawnRefused(f"the attempt's folder {order.folder!r} is no path: {error}") from None
+    return False
+
+
+def open_output(folder: str, *, exists: bool) -> list[int]:
+    """Open a folder's `stdout` and `stderr`, to append; FileExistsError where they are there but should not be."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | (0 if exists else os.O_EXCL)
     opened: list[int] = []
-    for name in ("stdout", "stderr"):
-        path = f"{order.folder}/{name}"
-        try:
-            opened.append(os.open(path, flags, 0o600))
-        except OSError as error:
-            if opened:
-                os.unlink(f"{order.folder}/stdout")
-            for fd in opened:
-                os.close(fd)
-            if isinstance(error, FileExistsError):
-                raise SpawnRefused(f"attempt {order.key} has {path} already: it is not started twice") from None
-            raise SpawnRefused(f"cannot create {path}: {because(error)}") from None
+    try:
+        for name in ("stdout", "stderr"):
+            opened.append(os.open(f"{folder}/{name}", flags, 0o600))  # noqa: PERF401 - the first is closed again
+    except OSError:
+        if opened:
+            os.unlink(f"{folder}/stdout")
+        for fd in opened:
+            os.close(fd)
+        raise
     return opened
+
+
+def feed_from_memory(feed: bytes) -> int:
+    """A descriptor from which a process reads `feed`, and then its end."""
+    fd = os.memfd_create("feed")
+    view = memoryview(feed)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 def adopt_folder(old: str, new: str) -> bool:
@@ -360,47 +446,51 @@ def enter(folder: str) -> None:
         raise SpawnRefused(f"cannot enter the working folder {folder!r}: {because(error)}") from None
 
 
-def start_process(order: Order, files: list[int]) -> int:
-    """Start `order.argv` in the current folder on the three `files`, as the leader of a new group; its pid."""
-    program = order.argv[0]
-    if not program.startswith("/"):
-        raise SpawnRefused(f"the program {program} is not an absolute path")
+def start_process(program: Program, env: dict[str, str], files: dict[int, int]) -> int:
+    """Start a program in the current folder as the leader of a new group; its pid. `files`: its number -> ours."""
+    path = program.argv[0]
+    if not path.startswith("/"):
+        raise SpawnRefused(f"the program {path} is not an absolute path")
     try:
-        if order.user is not None:
+        if program.user is not None:
             import pwd
 
-            entry = pwd.getpwnam(order.user)
+            entry = pwd.getpwnam(program.user)
             if entry.pw_uid != os.geteuid():
-                return start_as(order, files, entry)
+                return start_as(program, env, files, entry)
         return os.posix_spawn(
-            program,
-            order.argv,
-            order.env,
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(files)],
+            path,
+            program.argv,
+            env,
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in files.items()],
             setpgroup=0,
             setsigmask=(),
             setsigdef=IGNORED_SIGNALS,
         )
     except KeyError:
-        raise SpawnRefused(f"the user {order.user} does not exist on this box") from None
+        raise SpawnRefused(f"the user {program.user} does not exist on this box") from None
     except FileNotFoundError:
-        what = "has no interpreter" if os.path.exists(program) else "does not exist"
-        raise SpawnRefused(f"the program {program} {what}") from None
+        what = "has no interpreter" if os.path.exists(path) else "does not exist"
+        raise SpawnRefused(f"the program {path} {what}") from None
     except PermissionError:
-        raise SpawnRefused(f"the program {program} may not be run by {order.user or 'the box'}") from None
+        raise SpawnRefused(f"the program {path} may not be run by {program.user or 'the box'}") from None
     except (OSError, ValueError) as error:
-        raise SpawnRefused(f"cannot start the program {program!r}: {because(error)}") from None
+        raise SpawnRefused(f"cannot start the program {path!r}: {because(error)}") from None
 
 
-def start_as(order: Order, files: list[int], entry: Any) -> int:
+def start_as(program: Program, env: dict[str, str], files: dict[int, int], entry: Any) -> int:
     """As `start_process`, for another user. It forks: posix_spawn cannot change the user."""
     import subprocess
 
     if os.geteuid() != 0:
-        raise SpawnRefused(f"the box does not run as root, so it cannot run a task as {order.user}")
+        raise SpawnRefused(f"the box does not run as root, so it cannot run a task as {program.user}")
+
+    def feed() -> None:
+        os.dup2(files[FEED_FD], FEED_FD)
+
     process = subprocess.Popen(
-        order.argv,
-        env=order.env,
+        program.argv,
+        env=env,
         stdin=files[0],
         stdout=files[1],
         stderr=files[2],
@@ -409,6 +499,7 @@ def start_as(order: Order, files: list[int], entry: Any) -> int:
         extra_groups=os.getgrouplist(entry.pw_name, entry.pw_gid),
         process_group=0,
         close_fds=False,
+        preexec_fn=feed if FEED_FD in files else None,  # noqa: PLW1509 - this process has one thread
     )
     process.returncode = 0  # else Popen would take the exit status from the spawner when it is collected
     return process.pid
@@ -449,8 +540,15 @@ class Spawner:
         self.hold_until = 0.0
         self.unrecorded: list[Attempt] = []
         self.record_at = 0.0
-        self.childless = True
         self.stray_reaped = False
+        self.program: Program | None = None
+        self.pool = ""
+        self.waiting: dict[int, Waiting] = {}
+        self.dismissed: set[int] = set()
+        self.free: list[str] = []
+        self.prepared = 0
+        self.prepare_at = 0.0
+        self.children_fd = open_children(self.pid)
         self.gone: list[str] = []
         # Exits that a full disk did not take; they are told at each hello instead.
         self.unsaved: dict[str, Attempt] = {}
@@ -476,6 +574,9 @@ class Spawner:
                 self.say({"ev": "gone", "keys": self.gone}, may_wait=True)
                 self.gone = []
             self.flush()
+            if self.may_prepare() and self.prepare_at <= time.monotonic():
+                self.prepare()
+        self.dismiss()
 
     def is_over(self) -> bool:
         if self.attempts:
@@ -494,6 +595,8 @@ class Spawner:
             wakes.append(self.hold_until)
         if self.unrecorded:
             wakes.append(self.record_at)
+        if self.may_prepare():
+            wakes.append(self.prepare_at)
         if not self.attempts and self.link is None and not self.unsaved:
             wakes.append(self.alone_since_s + LINGER_S)
         return max(0.0, min(wakes) - time.monotonic()) if wakes else None
@@ -508,6 +611,8 @@ class Spawner:
         connection.setblocking(False)
         # Orders of the older daemon that were not read yet are dropped: the hello must be the whole truth.
         self.drop_link()
+        # The folders in which they wait are free to the daemon that comes.
+        self.dismiss()
         self.link = Link(connection)
         self.retiring = False
         self.epoll.register(connection.fileno(), select.EPOLLIN)
@@ -549,7 +654,9 @@ class Spawner:
             raise ValueError("not an object")
         op = body.get("op")
         if op == "spawn":
-            self.spawn(Order(body))
+            self.spawn(Order(body, self.program))
+        elif op == "prepare":
+            self.program, self.pool = Program(body), text_of(body, "pool")
         elif op in ("terminate", "kill"):
             attempt = self.attempts.get(text_of(body, "key"))
             grace_s = body.get("grace_s", 0.0) if op == "terminate" else 0.0
@@ -575,7 +682,12 @@ class Spawner:
 
     def say_hello(self) -> None:
         running = [
-            {"key": attempt.key, "pid": attempt.pid, "start_time": attempt.start_time}
+            {
+                "key": attempt.key,
+                "pid": attempt.pid,
+                "start_time": attempt.start_time,
+                "began_s": attempt.began_s,
+            }
             for attempt in self.attempts.values()
             if not attempt.reported
         ]
@@ -607,17 +719,24 @@ class Spawner:
 
     def spawn(self, order: Order) -> None:
         try:
-            attempt = self.launch(order)
+            if self.retiring:
+                raise SpawnRefused("the spawner is retiring and starts nothing more")
+            if order.key in self.attempts:
+                raise SpawnRefused(f"attempt {order.key} was started before: it is not started twice")
+            attempt = self.hand_over(order)
+            if attempt is None:
+                attempt = self.launch(order)
+                if not self.unrecorded:
+                    self.record_at = time.monotonic() + HOLD_S
+                self.unrecorded.append(attempt)
         except SpawnRefused as refusal:
             self.say({"ev": "failed", "key": order.key, "error": str(refusal)})
             return
         self.attempts[attempt.key] = self.leaders[attempt.pid] = attempt
         if attempt.stamp:
             self.stamps[attempt.stamp] = attempt
-        started = {"pid": attempt.pid, "start_time": attempt.start_time}
-        if not self.unrecorded:
-            self.record_at = time.monotonic() + HOLD_S
-        self.unrecorded.append(attempt)
+        self.prepare_at = attempt.born_s + PREPARE_S
+        started = {"pid": attempt.pid, "start_time": attempt.start_time, "began_s": attempt.began_s}
         self.say({"ev": "started", "key": attempt.key, **started}, may_wait=True)
 
     def record_starts(self) -> None:
@@ -627,40 +746,41 @@ class Spawner:
         """
         starts, self.unrecorded = self.unrecorded, []
         for attempt in starts:
-            if self.attempts.get(attempt.key) is not attempt:
-                continue
-            record = {
-                "pid": attempt.pid,
-                "start_time": attempt.start_time,
-                "boot_id": self.boot_id,
-                "stamp": attempt.stamp,
-                "key": attempt.key,
-            }
-            try:  # noqa: SIM105 - contextlib is more than this process needs
-                write_record(attempt.folder, "started", record)
-            except OSError:
-                pass  # a full disk; the marker and the stamp still find the process
+            if self.attempts.get(attempt.key) is attempt:
+                try:  # noqa: SIM105 - contextlib is more than this process needs
+                    self.record_start(attempt, attempt.folder, attempt.key)
+                except OSError:
+                    pass  # a full disk; the marker and the stamp still find the process
+
+    def record_start(self, process: Attempt | Process, folder: str, key: str | None) -> None:
+        record = {
+            "pid": process.pid,
+            "start_time": process.start_time,
+            "boot_id": self.boot_id,
+            "stamp": process.stamp,
+            "key": key,
+        }
+        write_record(folder, "started", record)
 
     def launch(self, order: Order) -> Attempt:
-        if self.retiring:
-            raise SpawnRefused("the spawner is retiring and starts nothing more")
-        if order.key in self.attempts:
-            raise SpawnRefused(f"attempt {order.key} was started before: it is not started twice")
+        """Start a process for an attempt."""
+        exists = take_folder(order)
         try:
-            opened = open_output(order)
-        except ValueError as error:
-            raise SpawnRefused(f"the attempt's folder {order.folder!r} is no path: {error}") from None
-        files = [self.null_fd, *opened]
+            opened = open_output(order.folder, exists=exists)
+        except FileExistsError as error:
+            text = f"attempt {order.key} has {error.filename} already: it is not started twice"
+            raise SpawnRefused(text) from None
+        except OSError as error:
+            raise SpawnRefused(f"cannot create {error.filename}: {because(error)}") from None
         try:
+            files = {0: self.null_fd, 1: opened[0], 2: opened[1]}
             if order.stdin is not None:
                 files[0] = open_stdin(order.stdin)
                 opened.append(files[0])
-            enter(order.cwd)
-            try:
-                stamp = self.next_stamp()
-                pid = start_process(order, files)
-            finally:
-                os.chdir("/")  # so that no file system is held busy
+            if order.feed is not None:
+                files[FEED_FD] = feed_from_memory(order.feed)
+                opened.append(files[FEED_FD])
+            process = self.start(order.program, {**order.program.env, MARKER: order.key}, files)
         except SpawnRefused:
             os.unlink(f"{order.folder}/stdout")
             os.unlink(f"{order.folder}/stderr")
@@ -668,8 +788,96 @@ class Spawner:
         finally:
             for fd in opened:
                 os.close(fd)
-        stat = read_stat(pid)
-        return Attempt(order.key, order.folder, pid, stat.start_time if stat else 0, stamp)
+        return Attempt(order.key, order.folder, process, process.pid)
+
+    def start(self, program: Program, env: dict[str, str], files: dict[int, int]) -> Process:
+        enter(program.cwd)
+        try:
+            stamp = self.next_stamp()
+            return Process(start_process(program, env, files), stamp)
+        finally:
+            os.chdir("/")  # so that no file system is held busy
+
+    # Processes that wait
+
+    def may_prepare(self) -> bool:
+        if self.program is None or self.link is None or self.retiring:
+            return False
+        return len(self.waiting) < WAITING and len(self.leaders) <= BUSY
+
+    def prepare(self) -> None:
+        """Start a process that waits for its attempt. Where that fails, the next attempt's own start will say why."""
+        program = self.program
+        if program is None:
+            return
+        opened: list[int] = []
+        try:
+            folder = self.free_folder()
+            opened += open_output(folder, exists=True)
+            read_fd, feed_fd = os.pipe2(os.O_CLOEXEC)
+            opened += (read_fd, feed_fd)
+            files = {0: self.null_fd, 1: opened[0], 2: opened[1], FEED_FD: read_fd}
+            # What is read into a variable of the environment stays one.
+            process = self.start(program, {**program.env, MARKER: ""}, files)
+            self.dismissed.add(process.pid)
+            self.record_start(process, folder, None)
+        except (OSError, SpawnRefused):
+            self.prepare_at = time.monotonic() + LINGER_S
+        else:
+            self.dismissed.remove(process.pid)
+            self.waiting[process.pid] = Waiting(process, folder, opened.pop())
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    def free_folder(self) -> str:
+        """An empty folder below the pool."""
+        if self.free and adopt_folder(self.free[-1], self.free[-1]):
+            return self.free.pop()
+        self.free.clear()
+        while True:
+            self.prepared += 1
+            folder = f"{self.pool}/waiting-{self.pid}-{self.prepared}"
+            try:
+                os.mkdir(folder, 0o700)
+            except FileExistsError:
+                continue
+            return folder
+
+    def hand_over(self, order: Order) -> Attempt | None:
+        """Let a process that waits do it; None where there is none, or none that can."""
+        feed = order.feed
+        if order.program is not self.program or feed is None or len(feed) > FEED_BYTES or order.stdin is not None:
+            return None
+        while self.waiting:
+            pid, waiting = self.waiting.popitem()
+            try:
+                os.rename(waiting.folder, order.folder)
+            except (OSError, ValueError):  # what is in the way is found out by `launch`
+                self.waiting[pid] = waiting
+                return None
+            since_pid = newest_pid()
+            try:
+                os.write(waiting.feed_fd, feed)
+            except BrokenPipeError:  # somebody ended it, so nothing of this was done; its folder serves the next
+                os.rename(order.folder, waiting.folder)
+                self.free.append(waiting.folder)
+                continue
+            finally:
+                os.close(waiting.feed_fd)
+            if order.reuse is not None:
+                self.free.append(order.reuse)
+            return Attempt(order.key, order.folder, waiting.process, since_pid)
+        return None
+
+    def dismiss(self) -> None:
+        """Let those that wait go: their input ends, and so do they."""
+        for waiting in self.waiting.values():
+            os.close(waiting.feed_fd)
+        self.dismissed.update(self.waiting)
+        self.waiting.clear()
+        self.free.clear()
+        self.program = None
 
     def next_stamp(self) -> int:
         """Set our own limit, which the next child inherits; 0 where the limit is fixed already.
@@ -691,14 +899,17 @@ class Spawner:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
-                self.childless = True
                 return
             if pid == 0:
-                self.childless = False
                 return
             attempt = self.leaders.pop(pid, None)
             if attempt is None:
-                self.stray_reaped = True
+                if waiting := self.waiting.pop(pid, None):
+                    os.close(waiting.feed_fd)
+                elif pid in self.dismissed:
+                    self.dismissed.remove(pid)
+                else:
+                    self.stray_reaped = True
                 continue
             attempt.exit = {
                 "key": attempt.key,
@@ -733,11 +944,10 @@ class Spawner:
 
     def settle(self) -> None:
         """Look after the trees whose leader ended, whose grace is over, or that may be gone now."""
-        if self.childless:  # all that outlives its parent is our child: of no tree does anything live
+        if len(self.attempts) > len(self.leaders) and not self.has_strays():
             for attempt in [each for each in self.attempts.values() if each.exit is not None]:
                 self.forget(attempt)
             self.to_settle.clear()
-            return
         now = time.monotonic()
         due: list[Attempt] = []
         is_urgent = any(attempt.phase is not Phase.RUNNING for attempt in self.to_settle)
@@ -760,6 +970,22 @@ class Spawner:
             late = attempt.phase is Phase.KILLING and now - attempt.killed_s > KILL_LIMIT_S
             if late and attempt.exit is not None and not attempt.reported:
                 self.report(attempt)
+
+    def has_strays(self) -> bool:
+        """Whether we have a child that neither leads an attempt nor waits for one.
+
+        All that outlives its parent becomes our child: without strays nothing lives of a tree whose leader ended.
+        None of our children leaves the list before it is reaped, which is not done meanwhile (proc(5) warns of that).
+        """
+        if self.children_fd < 0:
+            return True
+        known = self.known()
+        children = os.pread(self.children_fd, READ_BYTES, 0)
+        return len(children) == READ_BYTES or any(int(pid) not in known for pid in children.split())
+
+    def known(self) -> set[int]:
+        """Our children that are no stray."""
+        return {*self.leaders, *self.waiting, *self.dismissed}
 
     def forget(self, attempt: Attempt) -> None:
         if not attempt.reported:
@@ -811,7 +1037,7 @@ class Spawner:
         """
         oldest = min(attempts, key=lambda attempt: attempt.born_s)
         young = time.monotonic() - oldest.born_s < CYCLE_S
-        return scan(oldest.pid if young else None, self.leaders)
+        return scan(oldest.since_pid if young else None, self.known())
 
     def survived(self, ended: list[Attempt]) -> set[str]:
         """The keys of those of `ended`, whose leaders are gone, of which something lives. One search serves all."""
@@ -897,6 +1123,9 @@ def watch_signals() -> int:
 def main(arguments: list[str]) -> None:
     if len(arguments) != 2 or arguments[0] != "--folder":
         raise SystemExit("usage: spawner.py --folder DIR")
+    # What the daemon was given open by whoever started it is none of the tasks'.
+    os.closerange(3, LOADAVG_FD)
+    os.closerange(LOADAVG_FD + 1, HIGHEST_FD)
     os.chdir(arguments[1])  # a relative address: a Unix socket's path may have only 107 bytes
     become_detached()
     take_lock(LOCK_NAME)

@@ -109,6 +109,16 @@ class Engines:
         assert finished is not None
         return finished
 
+    def waiting_shell(self) -> int | None:
+        """A process that waits for its attempt: the marker of those is empty."""
+        pid = spawner_pid(self.path)
+        children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return next((child for child in children if program.read_marker(child) == "" and is_alive(child)), None)
+
+    async def until_a_shell_waits(self) -> int:
+        """Until there is one; its pid."""
+        return await until("a shell that waits", self.waiting_shell)
+
     async def apply(self, *entries: object, from_seq: int = 1) -> None:
         """Apply commands; returns when they are durable."""
         assert self.engine is not None

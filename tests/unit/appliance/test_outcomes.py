@@ -119,13 +119,13 @@ async def test_a_task_that_could_not_start_shows_nothing_of_another_whose_folder
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     states = []
     for opens in range(4):
-        await asyncio.gather(*(engines.run(other) for _ in range(4)))
+        await asyncio.gather(*(engines.run(other, env={"NOT": "prepared"}) for _ in range(4)))
         await until("free folders", lambda: len(list((engines.path / "pool").iterdir())) >= 4)
         # So many more files may be opened: the folder and its output are prepared step by step.
         used = {int(each.name) for each in fds.iterdir()}
         free = [number for number in range(1024) if number not in used]
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[opens], before[1]))
-        done = await engines.run("echo mine")
+        done = await engines.run("echo mine", env={"NOT": "prepared"})
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
         await until("all files closed", lambda: {int(each.name) for each in fds.iterdir()} == used)  # noqa: B023
         assert "secret" not in done.outcome.stdout.text + done.outcome.stderr.text

@@ -17,6 +17,7 @@ from appliance.spawn import (
     Exit,
     Exited,
     Gone,
+    Program,
     Spawner,
     SpawnerError,
     SpawnFailed,
@@ -51,7 +52,7 @@ class Box:
 
     def request(self, key: str, script: str) -> SpawnRequest:
         argv = ("/bin/bash", "--norc", "-c", script)
-        return SpawnRequest(key, self.folder / key, argv, {"PATH": "/usr/bin:/bin"}, Path("/"))
+        return SpawnRequest(key, self.folder / key, Program(argv, {"PATH": "/usr/bin:/bin"}, Path("/")))
 
     async def event(self) -> Event:
         while isinstance(event := await asyncio.wait_for(self.events.get(), LIMIT_S), Gone):
@@ -123,7 +124,7 @@ async def test_a_task_is_started_told_and_recorded(box: Box) -> None:
 
 async def test_a_refusal_is_an_event(box: Box) -> None:
     spawner = await box.open()
-    request = SpawnRequest("t.1", box.folder / "t.1", ("/no/such",), {}, Path("/"))
+    request = SpawnRequest("t.1", box.folder / "t.1", Program(("/no/such",), {}, Path("/")))
     spawner.spawn(request)
     assert await box.event() == SpawnFailed("t.1", "the program /no/such does not exist")
 
