@@ -397,11 +397,14 @@ def open_output(folder: str, *, exists: bool) -> list[int]:
 
 def feed_from_memory(feed: bytes) -> int:
     """A descriptor from which a process reads `feed`, and then its end."""
-    fd = os.memfd_create("feed")
-    view = memoryview(feed)
-    while view:
-        view = view[os.write(fd, view) :]
-    os.lseek(fd, 0, os.SEEK_SET)
+    try:
+        fd = os.memfd_create("feed")
+        view = memoryview(feed)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+    except OSError as error:
+        raise SpawnRefused(f"cannot hand over what is to be done: {because(error)}") from None
     return fd
 
 

@@ -42,7 +42,7 @@ SCRIPTS = [
     "set -o; shopt",
     "env | grep -v -e ^_= -e ^OPERIS_ | sort",
     "env | grep -c ^OPERIS_",
-    "ls /proc/$$/fd | sed 's/^255$//'",
+    "for each in /proc/$$/fd/*; do echo ${each##*/}; done",
     "echo >&9",
     "printf '\\xff\\n'; echo 'ö \U0001f4a5 \\ \\\\'",
     "cat <<end\nhere $(echo and there)\nend\n",
