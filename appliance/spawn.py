@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 
-from appliance import spawner as program
 from appliance.errors import OperatorError
+from appliance.spawner import kernel, launch, records
 
 # The spawner is listening after about 30 ms; a disk that is slow at power-on gets a hundred times that.
 START_LIMIT_S = 2.0
 LOG_NAME = "spawner.log"
-MARKER = program.MARKER
-FEED_FD = program.FEED_FD
+MARKER = kernel.MARKER
+FEED_FD = launch.FEED_FD
+PROGRAM = Path(__file__).resolve().parent / "spawner"
 # What a process in uninterruptible sleep may hold up at the daemon's start, which has 10 s in all.
 LEFTOVERS_LIMIT_S = 5.0
 # An exec takes far less; a program that erased its own command line looks like one for ever.
@@ -190,7 +191,7 @@ class Spawner(asyncio.Protocol):
         folder_fd = os.open(folder, os.O_PATH | os.O_CLOEXEC)
         try:
             # By way of the descriptor, since the path of a Unix socket may have only 107 bytes.
-            connection.connect(f"/proc/self/fd/{folder_fd}/{program.SOCKET_NAME}")
+            connection.connect(f"/proc/self/fd/{folder_fd}/{records.SOCKET_NAME}")
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
             return None
@@ -329,10 +330,10 @@ def _launch(folder: Path, python: str, ready_fd: int) -> int:
     log_path = folder / LOG_NAME
     # What is inherited is named here: nothing else of the daemon's may live on in a process that outlives it. The
     # marker stays, so that a box which runs inside a task of another box is still found there.
-    env = {name: value for name in ("PATH", "LANG", program.MARKER) if (value := os.environ.get(name)) is not None}
+    env = {name: value for name in ("PATH", "LANG", kernel.MARKER) if (value := os.environ.get(name)) is not None}
     return os.posix_spawn(
         python,
-        [python, "-I", "-S", str(Path(program.__file__).resolve()), "--folder", str(folder.resolve())],
+        [python, "-I", "-S", str(PROGRAM), "--folder", str(folder.resolve())],
         env,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -357,14 +358,14 @@ def _start_error(folder: Path) -> SpawnerError:
 def _read_holder(folder: Path) -> int | None:
     """The process that serves the folder, or did last."""
     try:
-        return int((folder / program.LOCK_NAME).read_text())
+        return int((folder / records.LOCK_NAME).read_text())
     except (OSError, ValueError):
         return None
 
 
 def boot_id() -> str:
     """The kernel's name for this boot; records of another one are not believed."""
-    return program.read_boot_id()
+    return kernel.read_boot_id()
 
 
 def read_started(folder: Path) -> StartRecord | None:
@@ -389,7 +390,7 @@ def read_exit(folder: Path, key: str, boot: str) -> Exit | None:
 
 def living_keys() -> set[str]:
     """The attempts of which a process lives that carries their marker, those of other boxes among them."""
-    return {key for pid in program.all_pids() if (key := program.read_marker(pid)) is not None}
+    return {key for pid in kernel.all_pids() if (key := kernel.read_marker(pid)) is not None}
 
 
 def kill_leftovers(started: Path, key: str, spare_pid: int = 0) -> int:
@@ -415,7 +416,7 @@ def kill_leftovers(started: Path, key: str, spare_pid: int = 0) -> int:
                 "They hang in the kernel, or the box may not signal their user: end them, or restart the machine.",
             )
         for pid in tree:
-            program.send_signal(os.kill, pid, signal.SIGKILL)
+            kernel.send_signal(os.kill, pid, signal.SIGKILL)
         killed |= tree
         time.sleep(0.002)
     return len(killed)
@@ -430,15 +431,15 @@ def _await_markers() -> None:
     deadline = time.monotonic() + EXEC_LIMIT_S
     while time.monotonic() < deadline and any(
         # Kernel threads, children of process 2, never have a command line; nor do zombies.
-        stat.state != b"Z" and 2 not in (pid, stat.parent) and not program.read_file(f"/proc/{pid}/cmdline")
-        for pid, stat in program.scan(None).items()
+        stat.state != b"Z" and 2 not in (pid, stat.parent) and not kernel.read_file(f"/proc/{pid}/cmdline")
+        for pid, stat in kernel.scan(None).items()
     ):
         time.sleep(0.001)
 
 
 def _leftovers(record: StartRecord | None, key: str, spare_pid: int) -> set[int]:
     """The living processes of an attempt, by its leader, its stamp, its marker, and what descends from those."""
-    found = {pid: stat for pid, stat in program.scan(None).items() if stat.state != b"Z" or stat.threads > 1}
+    found = {pid: stat for pid, stat in kernel.scan(None).items() if stat.state != b"Z" or stat.threads > 1}
     found.pop(spare_pid, None)
     leader = found.get(record.pid) if record else None
     if record and leader and leader.start_time != record.start_time:
@@ -446,8 +447,8 @@ def _leftovers(record: StartRecord | None, key: str, spare_pid: int) -> set[int]
     tops = [
         pid
         for pid, stat in found.items()
-        if (record is not None and record.stamp and program.read_stamp(pid) == record.stamp)
+        if (record is not None and record.stamp and kernel.read_stamp(pid) == record.stamp)
         or (record is not None and leader is not None and record.pid in (pid, stat.group, stat.session))
-        or program.read_marker(pid) == key
+        or kernel.read_marker(pid) == key
     ]
-    return program.descendants(found, tops) - {os.getpid()}
+    return kernel.descendants(found, tops) - {os.getpid()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from appliance import spawner
+from appliance.spawner import kernel
 from scripts.faults.killer import Kill, Killer, Victim
 from scripts.faults.load import OPEN, Load
 from scripts.faults.oracle import Breach, Entry, Evidence, judge
@@ -114,8 +114,8 @@ def _gather(plant: Plant, box: BoxProgram, load: Load, kills: Sequence[Kill], di
 def _orphans(tasks: dict[str, Any]) -> list[str]:
     """Living processes that carry the mark of one of these tasks."""
     found = []
-    for pid in spawner.all_pids():
-        mark = spawner.read_marker(pid)
+    for pid in kernel.all_pids():
+        mark = kernel.read_marker(pid)
         if mark is not None and mark.rpartition(".")[0] in tasks:
             found.append(f"{pid} of {mark}")
     return found

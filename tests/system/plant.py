@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import pysqlite3.dbapi2 as sqlite3
 
-from appliance import spawn, spawner
+from appliance import spawn
+from appliance.spawner import records
 from cloudsync.task import FINAL
 from tests.system.api import Api
 from tests.system.program import BIN, LIMIT_S, Program, wait_until
@@ -97,7 +98,7 @@ class BoxProgram(Program):
     def spawner_pid(self) -> int | None:
         """The living spawner of this folder."""
         try:
-            pid = int((self.data / spawner.LOCK_NAME).read_text())
+            pid = int((self.data / records.LOCK_NAME).read_text())
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return None

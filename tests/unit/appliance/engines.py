@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 import pysqlite3.dbapi2 as sqlite3
 
-from appliance import spawn, spawner as program
+from appliance import spawn
 from appliance.engine import Engine, EngineSettings
 from appliance.executor import Limits
 from appliance.live import Finished
+from appliance.spawner import kernel, records
 from cloudsync.spec import BashExec
 
 LIMIT_S = 20.0
@@ -41,7 +42,7 @@ def cancel_command(task_id: str) -> dict[str, Any]:
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs; a zombie does not."""
-    stat = program.read_stat(pid)
+    stat = kernel.read_stat(pid)
     return stat is not None and stat.state != b"Z"
 
 
@@ -75,7 +76,7 @@ def number_in(path: Path) -> int | None:
 def spawner_pid(folder: Path) -> int | None:
     """The living spawner of a data folder."""
     try:
-        pid = int((folder / program.LOCK_NAME).read_text())
+        pid = int((folder / records.LOCK_NAME).read_text())
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return None
@@ -113,7 +114,7 @@ class Engines:
         """A process that waits for its attempt: the marker of those is empty."""
         pid = spawner_pid(self.path)
         children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return next((child for child in children if program.read_marker(child) == "" and is_alive(child)), None)
+        return next((child for child in children if kernel.read_marker(child) == "" and is_alive(child)), None)
 
     async def until_a_shell_waits(self) -> int:
         """Until there is one; its pid."""

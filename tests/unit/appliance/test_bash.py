@@ -11,7 +11,7 @@ import pytest
 from appliance import bash
 from appliance.bash import TaskUser
 from appliance.errors import OperatorError
-from appliance.spawner import FEED_BYTES
+from appliance.spawner.waiting import FEED_BYTES
 from cloudsync.messages import ENTRY_LIMIT_BYTES
 from cloudsync.spec import Output
 from tests.unit.appliance import engines

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance import journal, recovery, spawn, spawner as program
+from appliance import journal, recovery, spawn
 from appliance.journal import ADD_TASK
 from appliance.spawn import Spawner, SpawnerError
+from appliance.spawner import records
 from cloudsync.messages import ENTRY_LIMIT_BYTES
 from cloudsync.spec import MAX_ATTEMPTS, encode_spec
 from cloudsync.task import TaskState
@@ -354,7 +355,7 @@ async def test_leftovers_of_an_unknown_attempt_whose_spawner_is_gone_are_killed(
     engines.write("DELETE FROM tasks")
     await engines.open()
     assert not is_alive(pid)
-    assert program.LOCK_NAME == "spawner.lock"
+    assert records.LOCK_NAME == "spawner.lock"
     assert spawn.boot_id() == engine.executor.boot_id
 
 

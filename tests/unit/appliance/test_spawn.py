@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from appliance import spawner as program
 from appliance.spawn import (
     Event,
     Exit,
@@ -28,6 +27,7 @@ from appliance.spawn import (
     read_exit,
     read_started,
 )
+from appliance.spawner import kernel, records
 from tests.unit.appliance.trees import LIMIT_S, TREES, Sleepers, Tree
 
 
@@ -61,7 +61,7 @@ class Box:
 
 
 def is_alive(pid: int) -> bool:
-    stat = program.read_stat(pid)
+    stat = kernel.read_stat(pid)
     return stat is not None and stat.state != b"Z"
 
 
@@ -85,7 +85,7 @@ def kill_and_wait(pid: int) -> None:
 async def box(tmp_path: Path) -> AsyncIterator[Box]:
     box = Box(tmp_path)
     yield box
-    if not (tmp_path / program.SOCKET_NAME).exists():
+    if not (tmp_path / records.SOCKET_NAME).exists():
         return
     last = await box.open()
     for key in last.running:
@@ -194,7 +194,7 @@ async def test_a_retired_spawner_ends_without_being_lost(box: Box) -> None:
     await asyncio.to_thread(wait_for_end, spawner.pid)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(box.lost.wait(), 0.1)  # many turns of the loop after the connection ended
-    assert not (box.folder / program.SOCKET_NAME).exists()
+    assert not (box.folder / records.SOCKET_NAME).exists()
 
 
 async def test_a_folder_with_a_long_path_is_served(tmp_path: Path) -> None:
@@ -228,16 +228,16 @@ async def test_a_python_that_does_not_run_is_named(tmp_path: Path) -> None:
 
 async def test_the_reason_of_a_spawner_that_does_not_start_is_told(box: Box) -> None:
     spawner = await box.open()
-    (box.folder / program.SOCKET_NAME).rename(box.folder / "hidden")
+    (box.folder / records.SOCKET_NAME).rename(box.folder / "hidden")
     with pytest.raises(SpawnerError, match=rf"another spawner \(process {spawner.pid}\) serves this folder"):
         await box.open()
-    (box.folder / "hidden").rename(box.folder / program.SOCKET_NAME)
+    (box.folder / "hidden").rename(box.folder / records.SOCKET_NAME)
 
 
 async def test_starting_leaves_no_child_and_no_descriptor(box: Box) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     spawner = await box.open()
-    stat = program.read_stat(spawner.pid)
+    stat = kernel.read_stat(spawner.pid)
     assert stat is not None
     assert stat.parent != os.getpid()
     assert stat.session == spawner.pid
@@ -286,14 +286,14 @@ async def test_leftovers_are_found_by_their_marker_without_a_record(box: Box) ->
 async def test_a_process_that_only_has_the_recorded_id_is_left_alone(tmp_path: Path, field: str) -> None:
     key = f"t-{uuid.uuid4()}.1"
     stranger = await asyncio.create_subprocess_exec("/bin/sleep", "600", start_new_session=True)
-    stat = program.read_stat(stranger.pid)
+    stat = kernel.read_stat(stranger.pid)
     assert stat is not None
     record = {"key": key, "pid": stranger.pid, "start_time": stat.start_time, "boot_id": boot_id(), "stamp": 0}
     other = {"boot_id": "another", "start_time": stat.start_time - 1}[field]
-    program.write_record(str(tmp_path), "started", {**record, field: other})
+    records.write_record(str(tmp_path), "started", {**record, field: other})
     assert kill_leftovers(tmp_path / "started", key) == 0
     assert is_alive(stranger.pid)
-    program.write_record(str(tmp_path), "started", record)
+    records.write_record(str(tmp_path), "started", record)
     assert kill_leftovers(tmp_path / "started", key) == 1
     await stranger.wait()
 
@@ -301,7 +301,7 @@ async def test_a_process_that_only_has_the_recorded_id_is_left_alone(tmp_path: P
 def test_records_of_another_boot_damaged_or_missing_are_not_believed(tmp_path: Path) -> None:
     usage = {"cpu_ms": 1, "max_rss_kb": 2}
     body = {"key": "t.1", "exit_code": 0, "signal": None, "boot_id": "b", "ended_at": 1.5, "usage": usage}
-    program.write_record(str(tmp_path), "exit", body)
+    records.write_record(str(tmp_path), "exit", body)
     found = read_exit(tmp_path, "t.1", "b")
     assert found is not None
     assert (found.exit_code, found.ended_at, found.usage.cpu_ms) == (0, 1.5, 1)

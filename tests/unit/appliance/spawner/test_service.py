@@ -1,156 +1,30 @@
-"""The spawner program as a daemon sees it: real processes, its real socket, no client of ours between."""
+"""The spawner program as a daemon sees it: orders, events, records."""
 
 import json
 import os
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from appliance import spawner
-from tests.unit.appliance.trees import TREES, Sleepers, Tree
-
-BASH = ["/bin/bash", "--norc", "-c"]
-LIMIT_S = 20.0
-
-
-class Daemon:
-    """One connection to the spawner of `folder`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.gone: list[str] = []
-        self.connection = socket.socket(socket.AF_UNIX)
-        self.connection.settimeout(LIMIT_S)
-        self.connection.connect(str(folder / spawner.SOCKET_NAME))
-        self.lines = self.connection.makefile("rb")
-        self.hello = self.event("hello")
-
-    def send(self, *orders: dict[str, Any]) -> None:
-        self.connection.sendall(b"".join(json.dumps(order).encode() + b"\n" for order in orders))
-
-    def order(self, key: str, script: str, **fields: Any) -> dict[str, Any]:
-        order = {"op": "spawn", "key": key, "dir": str(self.folder / key), "argv": [*BASH, script]}
-        return {**order, "env": {"PATH": "/usr/bin:/bin"}, "cwd": "/", "stdin": None, "user": None, **fields}
-
-    def spawn(self, key: str, script: str, **fields: Any) -> None:
-        self.send(self.order(key, script, **fields))
-
-    def event(self, kind: str) -> dict[str, Any]:
-        """The next event, which must be of that kind; what is gone is noted aside, since it may come at any time."""
-        event: dict[str, Any] = json.loads(self.lines.readline())
-        while event["ev"] == "gone" != kind:
-            self.gone += event["keys"]
-            event = json.loads(self.lines.readline())
-        assert event["ev"] == kind, event
-        return event
-
-    def start(self, key: str, script: str, **fields: Any) -> int:
-        """The pid of an attempt that runs now."""
-        self.spawn(key, script, **fields)
-        pid: int = self.event("started")["pid"]
-        return pid
-
-    def run(self, key: str, script: str, **fields: Any) -> dict[str, Any]:
-        self.start(key, script, **fields)
-        return self.event("exited")
-
-    def output(self, key: str, stream: str = "stdout") -> bytes:
-        return (self.folder / key / stream).read_bytes()
-
-    def is_closed_by_peer(self) -> bool:
-        while (line := self.lines.readline()) and json.loads(line)["ev"] == "gone":
-            pass
-        return line == b""
-
-    def close(self) -> None:
-        self.lines.close()
-        self.connection.close()
-
-
-def start_program(folder: Path) -> bytes:
-    """What it says when it listens; b"" where it does not, and then FOLDER/log says why."""
-    command = [sys.executable, "-I", "-S", spawner.__file__, "--folder", str(folder)]
-    with (folder / "log").open("ab") as log:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, timeout=LIMIT_S, check=False, env={}
-        )
-    return done.stdout
-
-
-def wait_for(path: Path) -> None:
-    """Until the spawner has written it."""
-    until = time.monotonic() + LIMIT_S
-    while not path.exists():
-        assert time.monotonic() < until, f"{path} does not come"
-        time.sleep(0.001)
-
-
-def wait_for_end(pid: int) -> None:
-    """Return when the process has ended; TimeoutError where it does not."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        if not select.select([fd], [], [], LIMIT_S)[0]:
-            raise TimeoutError(f"process {pid} lives: {spawner.read_file(f'/proc/{pid}/cmdline')!r}")
-    finally:
-        os.close(fd)
-
-
-def is_alive(pid: int) -> bool:
-    stat = spawner.read_stat(pid)
-    return stat is not None and stat.state != b"Z"
-
-
-def carriers(stamp: int) -> list[int]:
-    """The living processes that carry a stamp, and are not the spawner that gave it."""
-    return [pid for pid in spawner.all_pids() if spawner.read_stamp(pid) == stamp and is_alive(pid)]
-
-
-def signal_sets(status: str) -> list[int]:
-    """The blocked and the ignored signals of a process, but 32 and 33: posix_spawn of glibc ignores those, its own."""
-    return [int(mask, 16) & ~(0b11 << 31) for mask in re.findall(r"Sig(?:Blk|Ign):\t(\w+)", status)]
-
-
-def record(folder: Path, name: str) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads((folder / name).read_bytes())
-    return body
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    assert start_program(tmp_path) == b"ready\n"
-    yield tmp_path
-    pid = int((tmp_path / spawner.LOCK_NAME).read_text())
-    if is_alive(pid) and (tmp_path / spawner.SOCKET_NAME).exists():
-        last = Daemon(tmp_path)
-        last.send(*({"op": "kill", "key": each["key"]} for each in last.hello["running"]), {"op": "retire"})
-        wait_for_end(pid)
-        last.close()
-
-
-@pytest.fixture
-def daemon(folder: Path) -> Iterator[Daemon]:
-    daemon = Daemon(folder)
-    yield daemon
-    daemon.close()
-
-
-@pytest.fixture
-def sleepers(tmp_path: Path) -> Iterator[Sleepers]:
-    sleepers = Sleepers(tmp_path)
-    yield sleepers
-    sleepers.close()
+from appliance import spawn
+from appliance.spawner import kernel, launch, records
+from tests.unit.appliance.spawner.daemon import (
+    LIMIT_S,
+    Daemon,
+    record,
+    signal_sets,
+    start_program,
+    wait_for,
+    wait_for_end,
+)
+from tests.unit.appliance.trees import Sleepers
 
 
 def test_output_reaches_the_files_byte_for_byte(daemon: Daemon) -> None:
@@ -174,11 +48,6 @@ def test_stdin_is_the_named_file_or_empty(daemon: Daemon) -> None:
     assert daemon.output("t.2") == b""
 
 
-def test_environment_is_the_ordered_one_and_the_marker(daemon: Daemon) -> None:
-    daemon.run("t.1", "", argv=["/usr/bin/env"], env={"A": "1 ü"})
-    assert sorted(daemon.output("t.1").splitlines()) == ["A=1 ü".encode(), b"OPERIS_ATTEMPT=t.1"]
-
-
 def test_a_task_starts_in_the_ordered_folder(daemon: Daemon) -> None:
     daemon.run("t.1", "pwd -P", cwd=str(daemon.folder))
     assert daemon.output("t.1").decode() == f"{daemon.folder.resolve()}\n"
@@ -198,7 +67,7 @@ def test_records_are_there_when_the_events_come(daemon: Daemon) -> None:
     started = daemon.event("started")
     on_disk = record(daemon.folder / "t.1", "started")
     assert (on_disk["pid"], on_disk["start_time"]) == (started["pid"], started["start_time"])
-    assert on_disk["boot_id"] == daemon.hello["boot_id"] == spawner.read_boot_id()
+    assert on_disk["boot_id"] == daemon.hello["boot_id"] == kernel.read_boot_id()
     exited = daemon.event("exited")
     on_disk = record(daemon.folder / "t.1", "exit")
     assert (exited["exit_code"], exited["signal"]) == (on_disk["exit_code"], on_disk["signal"]) == (3, None)
@@ -305,99 +174,6 @@ def test_the_same_key_is_never_started_twice(daemon: Daemon) -> None:
         for path in list(kept.iterdir()):
             path.rename(attempt / path.name)
     assert ran.read_text() == "x\n"
-
-
-@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.name)
-def test_what_a_task_leaves_behind_is_ended_with_it(daemon: Daemon, sleepers: Sleepers, tree: Tree) -> None:
-    os.mkfifo(daemon.folder / "go")
-    daemon.start("t.1", f"{sleepers.script(tree)} read -r _ < {daemon.folder}/go; exit 4")
-    pid = sleepers.pid()
-    (daemon.folder / "go").write_text("go\n")
-    assert daemon.event("exited")["exit_code"] == 4
-    wait_for_end(pid)
-
-
-@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.name)
-def test_terminate_ends_the_whole_tree_and_no_other_task(daemon: Daemon, sleepers: Sleepers, tree: Tree) -> None:
-    others = [daemon.start(f"older.{number}", "exec sleep 600") for number in range(2)]
-    leader = daemon.start("t.1", f"{sleepers.script(tree)} exec sleep 600")
-    member = sleepers.pid()
-    others.append(daemon.start("younger.1", "exec sleep 600"))
-    daemon.send({"op": "terminate", "key": "t.1", "grace_s": 5.0})
-    exited = daemon.event("exited")
-    assert (exited["key"], exited["signal"]) == ("t.1", signal.SIGTERM)
-    assert not is_alive(leader)
-    assert is_alive(member) is not tree.keeps_a_mark
-    assert all(is_alive(pid) for pid in others)
-    for key in ("older.0", "older.1"):  # what bears no mark is ended with the last task that may own it
-        daemon.send({"op": "kill", "key": key})
-        assert daemon.event("exited")["key"] == key
-    wait_for_end(member)
-    assert is_alive(others[-1])
-
-
-def test_a_tree_that_ignores_sigterm_is_killed_after_the_grace(daemon: Daemon, sleepers: Sleepers) -> None:
-    daemon.start("t.1", f"trap '' TERM; (setsid {sleepers.program} &); sleep 600 & wait")
-    member = sleepers.pid()
-    asked_s = time.monotonic()
-    daemon.send({"op": "terminate", "key": "t.1", "grace_s": 0.4})
-    assert daemon.event("exited")["signal"] == signal.SIGKILL
-    assert 0.4 <= time.monotonic() - asked_s < 5
-    assert not is_alive(member)
-
-
-def test_a_task_that_ends_itself_in_the_grace_keeps_its_exit_code(daemon: Daemon, sleepers: Sleepers) -> None:
-    daemon.start("t.1", f"trap 'echo bye; exit 7' TERM; {sleepers.program} & wait")
-    sleepers.pid()
-    daemon.send({"op": "terminate", "key": "t.1", "grace_s": 60.0})
-    assert daemon.event("exited")["exit_code"] == 7
-    assert daemon.output("t.1") == b"bye\n"
-
-
-def test_a_stopped_task_acts_on_terminate(daemon: Daemon, sleepers: Sleepers) -> None:
-    leader = daemon.start("t.1", f"trap 'exit 7' TERM; {sleepers.program} & wait")
-    sleepers.pid()
-    os.kill(leader, signal.SIGSTOP)
-    daemon.send({"op": "terminate", "key": "t.1", "grace_s": 60.0})
-    assert daemon.event("exited")["exit_code"] == 7
-
-
-def test_the_exit_of_a_terminated_task_waits_for_its_whole_tree(daemon: Daemon, sleepers: Sleepers) -> None:
-    daemon.start("t.1", f"(trap '' TERM; exec {sleepers.program}) & wait")
-    stubborn = sleepers.pid()
-    daemon.send({"op": "terminate", "key": "t.1", "grace_s": 0.3})
-    assert daemon.event("exited")["signal"] == signal.SIGTERM
-    assert not is_alive(stubborn)
-
-
-def test_a_leftover_that_ignores_sigterm_is_killed_after_a_short_grace(daemon: Daemon, sleepers: Sleepers) -> None:
-    os.mkfifo(daemon.folder / "go")
-    daemon.start("t.1", f"(trap '' TERM; exec {sleepers.program}) & read -r _ < {daemon.folder}/go")
-    stubborn = sleepers.pid()
-    (daemon.folder / "go").write_text("go\n")
-    daemon.event("exited")
-    assert is_alive(stubborn)  # the exit did not wait for it
-    wait_for_end(stubborn)
-
-
-FORK_HAPPY = {
-    "a shower of sessions": "while :; do setsid sleep 600 & done",
-    "a group that doubles": "f() { sleep 0.05; f & f & wait; }; f & f & wait",
-    "a runner that forks and ends at once": 'cd /tmp; export R=\'setsid bash -c "$R" &\'; bash -c "$R"; sleep 600',
-}
-
-
-@pytest.mark.parametrize("script", FORK_HAPPY.values(), ids=FORK_HAPPY.keys())
-def test_a_tree_that_never_stops_forking_is_killed_to_the_last(daemon: Daemon, script: str) -> None:
-    daemon.start("t.1", f"ulimit -u 4000; {script}", env={"PATH": "/usr/bin:/bin"})
-    stamp = record(daemon.folder / "t.1", "started")["stamp"]
-    deadline = time.monotonic() + LIMIT_S
-    while len(carriers(stamp)) < 3:
-        assert time.monotonic() < deadline
-    daemon.send({"op": "kill", "key": "t.1"})
-    assert daemon.event("exited")["signal"] == signal.SIGKILL
-    daemon.run("t.2", ":")  # gives the spawner, which carries the last stamp, another one
-    assert carriers(stamp) == []
 
 
 def test_a_task_goes_on_while_the_daemon_is_away(daemon: Daemon, folder: Path) -> None:
@@ -522,7 +298,7 @@ def test_it_retires_after_its_last_task_and_starts_nothing_more(daemon: Daemon, 
     daemon.event("exited")
     assert daemon.is_closed_by_peer()
     wait_for_end(daemon.hello["pid"])
-    assert not (folder / spawner.SOCKET_NAME).exists()
+    assert not (folder / records.SOCKET_NAME).exists()
 
 
 def test_a_daemon_that_comes_back_ends_the_retirement(daemon: Daemon, folder: Path) -> None:
@@ -566,20 +342,13 @@ def test_a_second_spawner_of_a_folder_says_who_serves_it(daemon: Daemon, folder:
 
 def test_it_imports_little(daemon: Daemon) -> None:
     code = (
-        "import runpy, sys; runpy.run_path(sys.argv[1], run_name='x'); "
-        "print(sorted({'typing', 'subprocess', 'asyncio', 'dataclasses', 'pathlib', 'appliance'} & set(sys.modules)))"
+        "import sys; sys.path.append(sys.argv[1]); import appliance.spawner.start; "
+        "print(sorted({'typing', 'subprocess', 'asyncio', 'dataclasses', 'pathlib', 'cloudsync'} & set(sys.modules)))"
     )
-    bare = subprocess.run([sys.executable, "-I", "-S", "-c", code, spawner.__file__], capture_output=True, check=True)
-    assert bare.stdout in (b"[]\n", b"['typing']\n")
-
-
-def test_gone_is_said_only_when_nothing_of_the_task_can_write_any_more(daemon: Daemon, folder: Path) -> None:
-    pid = daemon.start("t.1", f"setsid sh -c 'trap : TERM; echo $$ > {folder}/pid; sleep 600; sleep 600' & sleep 0.2")
-    assert daemon.event("exited")["exit_code"] == 0
-    left = int((folder / "pid").read_text())
-    assert daemon.event("gone")["keys"] == ["t.1"]
-    for each in (pid, left):
-        assert spawner.read_stat(each) is None
+    bare = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, str(spawn.PROGRAM.parents[1])], capture_output=True, check=True
+    )
+    assert bare.stdout == b"[]\n"
 
 
 def test_a_folder_is_given_to_the_next_attempt_with_nothing_of_the_last(daemon: Daemon, folder: Path) -> None:
@@ -604,23 +373,6 @@ def test_an_attempt_that_ran_is_not_started_again_in_a_reused_folder(daemon: Dae
     assert daemon.output("t.2") == b"two\n"
 
 
-def test_a_task_that_joins_the_spawners_group_or_anothers_takes_nobody_along(daemon: Daemon, folder: Path) -> None:
-    other = daemon.start("t.1", "exec sleep 600")
-    for number, group in enumerate((os.getpgid(daemon.hello["pid"]), other), 2):
-        join = (
-            f"import os, time; os.setpgid(0, {group}); open({str(folder / 'joined')!r}, 'w').close(); time.sleep(600)"
-        )
-        daemon.start(f"t.{number}", f'{sys.executable} -c "{join}"; true')
-        wait_for(folder / "joined")
-        (folder / "joined").unlink()
-        daemon.send({"op": "kill", "key": f"t.{number}"})
-        assert daemon.event("exited")["signal"] == signal.SIGKILL
-    assert daemon.run("t.9", "exit 9")["exit_code"] == 9
-    stat = spawner.read_stat(other)
-    assert stat is not None
-    assert stat.state != b"Z"
-
-
 def test_what_an_earlier_attempt_wrote_is_gone_before_its_folder_has_the_new_name(tmp_path: Path) -> None:
     old, new = tmp_path / "t.1", tmp_path / "t.2"
     for folder in (old, new):
@@ -628,13 +380,5 @@ def test_what_an_earlier_attempt_wrote_is_gone_before_its_folder_has_the_new_nam
     for name in ("stdout", "stderr"):
         (old / name).write_text("of another task")
     (new / "stdin").touch()  # the folder cannot be given: what is seen then is the state just before it would be
-    assert not spawner.adopt_folder(str(old), str(new))
+    assert not launch.adopt_folder(str(old), str(new))
     assert [(old / name).read_bytes() for name in ("stdout", "stderr")] == [b"", b""]
-
-
-def test_what_a_leader_that_ends_at_once_left_is_recorded_while_it_lives(daemon: Daemon, folder: Path) -> None:
-    daemon.run(
-        "t.1", "(trap '' TERM; setsid env -i /bin/bash --norc -c 'trap \"\" TERM; sleep 600; sleep 600') & exit 0"
-    )
-    wait_for(folder / "t.1" / "started")
-    assert daemon.event("gone")["keys"] == ["t.1"]

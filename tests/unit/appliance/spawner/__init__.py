@@ -1,0 +1,1 @@
+"""Tests of the spawner: the real program, its real socket, and real processes."""
