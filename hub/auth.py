@@ -4,7 +4,7 @@ from typing import Final
 
 from hub import tenancy
 from hub.errors import Refusal, forbidden
-from hub.store import Store
+from hub.store import Row, Store
 from hub.tenancy import RANK, Principal, Role
 
 _CACHE_KEYS: Final = 10_000
@@ -36,12 +36,16 @@ class Auth:
                 "the API key is unknown or revoked",
                 hint="make one with 'operis-hub key add --customer NAME --role operator'",
             )
-        row = rows[0]
-        principal = Principal(row["id"], Role(row["role"]), row["customer_id"], f"key {row['id']}")
+        principal = _principal(rows[0])
         if len(self._known) >= _CACHE_KEYS:
             self._known.clear()
         self._known[key] = principal
         return principal
+
+    def by_id(self, key_id: str) -> Principal | None:
+        """The principal of a key that is good still."""
+        rows = self._store.read_now("SELECT * FROM keys WHERE id = ? AND revoked_at IS NULL", (key_id,))
+        return _principal(rows[0]) if rows else None
 
     def holds(self, principal: Principal) -> bool:
         """Whether the principal's key is still good: for what lasts longer than one request."""
@@ -66,6 +70,10 @@ class Auth:
         if changed:
             self.forget()
         return changed
+
+
+def _principal(row: Row) -> Principal:
+    return Principal(row["id"], Role(row["role"]), row["customer_id"], f"key {row['id']}")
 
 
 def require(principal: Principal, role: Role) -> None:

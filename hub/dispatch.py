@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from cloudsync.ids import ordered_id
 from cloudsync.task import FINAL
-from hub import ledger, views
+from hub import artifacts, ledger, views
 from hub.errors import HubError
 from hub.ledger import Change, NewTask, Submitted
 from hub.live import Live
@@ -223,7 +223,11 @@ class Dispatch:
     def view(self, row: Row) -> dict[str, Any]:
         """A task as the API shows it."""
         heard_at = None if row["state"] in _FINAL else self.heard_at(row["box_id"])
-        return views.task(row, heard_at)
+        return views.task(row, heard_at, self.artifacts(row) if views.names_artifacts(row) else ())
+
+    def artifacts(self, row: Row) -> list[Row]:
+        """The rows of a task's artifacts, in their order."""
+        return self.store.read_now(artifacts.OF_TASK, (row["id"], 0, -1))
 
     async def sweep(self, watch_rights: Callable[[], None]) -> None:
         """Expire overdue tasks and notice changed rights, for ever."""

@@ -14,6 +14,7 @@ import pysqlite3.dbapi2 as sqlite3
 
 from cloudsync.messages import ArtifactEvent, FlaggedEvent, LostEvent, TaskEvent
 from cloudsync.task import FINAL, RANK, Delivery, Origin, TaskState
+from hub import artifacts
 from hub.ledger import ADD_EVENT, ADD_TASK, TASK, Change, FenceLost, confirm, ledger_entry
 from hub.store import Connection
 
@@ -101,6 +102,9 @@ def _store_entries(
         _store_entry(connection, frame, seq, entry, now, change, moved)
     for task_id, move in moved.items():
         _move(connection, frame, task_id, move, now, change)
+    for entry in entries:
+        if isinstance(entry, ArtifactEvent):  # behind the outcome that named it
+            artifacts.lose(connection, entry.artifact_id, frame.box_id, entry.why)
     return set(moved)
 
 
@@ -207,6 +211,8 @@ def _move(connection: Connection, frame: Frame, task_id: str, move: _Moved, now:
     if not rows and connection.execute(TASK, (task_id,)).fetchone() is None:
         _adopt(connection, frame, task_id, move.made_here, event)
         rows = connection.execute(_MOVE_TASK, values).fetchall()
+    if rows and outcome is not None and outcome.artifacts:
+        artifacts.enter(connection, frame.customer_id, frame.box_id, task_id, outcome.artifacts)
     change.rows.extend(rows)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pysqlite3.dbapi2 as sqlite3
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 def migrate(connection: Any) -> None:
@@ -24,6 +24,10 @@ def migrate(connection: Any) -> None:
         # The first databases were made at once, with no record of it.
         if version(connection) == 0:
             _run(database, "schema.sql")
+
+    @steps(name="0002_artifacts")
+    def artifacts(database: Database) -> None:
+        _run(database, "schema_artifacts.sql")
 
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -35,6 +35,7 @@ from hub.dispatch import Dispatch, boot_s, new_id, now_ms
 from hub.errors import Refusal, StoreUnavailable, not_found
 from hub.roster import Admission
 from hub.session import CLOSE_STORE, CLOSE_SUPERSEDED, Session
+from hub.signing import SessionToken, Signer
 from hub.tenancy import Role
 
 log = logging.getLogger(__name__)
@@ -58,10 +59,11 @@ _QUARANTINE_HINT: Final = (
 class Relay:
     """Accepts connections on the relay port."""
 
-    def __init__(self, dispatch: Dispatch, auth: Auth, hub_name: str) -> None:
+    def __init__(self, dispatch: Dispatch, auth: Auth, hub_name: str, signer: Signer) -> None:
         self._dispatch = dispatch
         self._auth = auth
         self._hub_name = hub_name
+        self._signer = signer
         self._server: Server | None = None
         # By connection, from its upgrade on; one whose handshake fails is forgotten with it.
         self._access: WeakKeyDictionary[ServerConnection, Access] = WeakKeyDictionary()
@@ -230,7 +232,7 @@ class Relay:
                 session=hello.session,
                 event_seq=row["event_seq"],
                 event_id=row["event_id"],
-                token=secrets.token_urlsafe(16),
+                token=self._signer.token(SessionToken(hello.box_id, row["customer_id"], hello.session)),
             )
         )
         handshake.done(WELCOMED)

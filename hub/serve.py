@@ -22,12 +22,15 @@ from hub.adminkey import ensure_admin_key
 from hub.api.app import build
 from hub.api.context import Context
 from hub.auth import Auth
+from hub.blobs import Blobs
 from hub.dispatch import Dispatch
 from hub.errors import StartError
 from hub.live import Live
 from hub.metrics import Metrics
 from hub.relay import Relay
+from hub.retention import Retention
 from hub.settings import HubSettings
+from hub.signing import Signer
 from hub.store import Store, open_database, transact
 
 log = logging.getLogger(__name__)
@@ -106,17 +109,27 @@ def serve(data: Path, settings: HubSettings) -> int:
         connection = open_database(data / DATABASE)
         ensure_admin_key(data, connection)
         hub_name = transact(connection, tenancy.hub_name)
+        signer = Signer(transact(connection, tenancy.signing_key))
         connection.close()
+        blobs = Blobs(_artifacts_folder(data), settings.artifact_limit_mib * 1024**2)
         relay_socket = listen("relay", settings.relay)
         web_socket = listen("web", settings.web)
         sys.setswitchinterval(SWITCH_S)
         _raise_open_files()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(data, hub_name, relay_socket, web_socket))
+            runner.run(_serve(data, hub_name, signer, blobs, relay_socket, web_socket))
     return 0
 
 
-async def _serve(data: Path, hub_name: str, relay_socket: socket.socket, web_socket: socket.socket) -> None:
+def _artifacts_folder(data: Path) -> Path:
+    folder = data / "artifacts"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+async def _serve(
+    data: Path, hub_name: str, signer: Signer, blobs: Blobs, relay_socket: socket.socket, web_socket: socket.socket
+) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -126,8 +139,10 @@ async def _serve(data: Path, hub_name: str, relay_socket: socket.socket, web_soc
     auth = Auth(store)
     auth.rights_changed()
     dispatch = Dispatch(store, Live())
-    relay = Relay(dispatch, auth, hub_name)
-    context = Context(store, dispatch, auth, hub_name)
+    retention = Retention(store, blobs)
+    retention.count()
+    relay = Relay(dispatch, auth, hub_name, signer)
+    context = Context(store, dispatch, auth, blobs, signer, hub_name)
     app = build(context, Metrics(store, dispatch, relay))
     web = _Server(
         uvicorn.Config(
@@ -151,7 +166,8 @@ async def _serve(data: Path, hub_name: str, relay_socket: socket.socket, web_soc
 
     await relay.start(relay_socket)
     serving = asyncio.create_task(web.serve(sockets=[web_socket]))
-    background = [asyncio.create_task(dispatch.sweep(watch_rights)), asyncio.create_task(relay.sweep())]
+    endless = (dispatch.sweep(watch_rights), relay.sweep(), retention.run())
+    background = [asyncio.create_task(one) for one in endless]
     # What is alive now stays: the collector need not look through it again and again.
     gc.freeze()
     _say_ready(data, relay_socket, web_socket)
@@ -164,6 +180,7 @@ async def _serve(data: Path, hub_name: str, relay_socket: socket.socket, web_soc
     await asyncio.wait([serving], timeout=SHUTDOWN_S + 2)
     for task in background:
         task.cancel()
+    await asyncio.to_thread(blobs.close)
     await store.stop()
     for task in done - {stopped}:
         task.result()

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from cloudsync.messages import describe
@@ -31,6 +31,8 @@ class HubSettings(BaseSettings):
     """Where boxes and consoles connect, HOST:PORT."""
     web: Annotated[str, AfterValidator(address)] = "127.0.0.1:8080"
     """Where the API and the page are served, HOST:PORT."""
+    artifact_limit_mib: Annotated[int, Field(ge=0)] = 20480
+    """How much is kept in all of the files that tasks leave; what has no room stays on its box."""
 
     @classmethod
     def settings_customise_sources(

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from hub.errors import Refusal, invalid, not_found
+from hub.signing import KEY_BYTES
 from hub.store import Connection, Row
 
 
@@ -27,6 +28,13 @@ CUSTOMER_ROLES: Final = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 
 # Boxes a customer may enrol; None: as many as there are. Without a plan nothing is limited.
 PLAN_BOXES: Final[dict[str, int | None]] = {"unlimited": None, "starter": 1, "professional": 3, "enterprise": 10}
+# Bytes of artifacts that are kept for a customer.
+PLAN_ARTIFACT_BYTES: Final[dict[str, int | None]] = {
+    "unlimited": None,
+    "starter": 2 * 1024**3,
+    "professional": 20 * 1024**3,
+    "enterprise": 200 * 1024**3,
+}
 DEFAULT_PLAN: Final = "unlimited"
 TOKEN_TTL_S: Final = 7 * 24 * 3600.0
 
@@ -225,9 +233,18 @@ def _open_customer(connection: Connection, name_or_id: str) -> Row:
 
 def hub_name(connection: Connection) -> str:
     """This hub's own name, made on first use; boxes pin it when they enrol."""
-    row = connection.execute("SELECT value FROM meta WHERE key = 'hub_name'").fetchone()
+    return _once(connection, "hub_name", f"hub-{secrets.token_hex(6)}")
+
+
+def signing_key(connection: Connection) -> bytes:
+    """The key of what this hub signs, made on first use."""
+    return bytes.fromhex(_once(connection, "signing_key", secrets.token_hex(KEY_BYTES)))
+
+
+def _once(connection: Connection, key: str, value: str) -> str:
+    """What was remembered under `key`; `value` where nothing was."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     if row is not None:
         return str(row["value"])
-    name = f"hub-{secrets.token_hex(6)}"
-    connection.execute("INSERT INTO meta (key, value) VALUES ('hub_name', ?)", (name,))
-    return name
+    connection.execute("INSERT INTO meta (key, value) VALUES (?, ?)", (key, value))
+    return value

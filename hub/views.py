@@ -1,7 +1,7 @@
 """What the API shows of tasks, boxes and the rest: the JSON of the public contract, made from rows."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,7 +30,10 @@ class Artifact(View):
     media_type: str
     size_bytes: int
     sha256: str
-    state: str
+    state: Literal["pending", "stored", "lost"]
+    """pending: its box has it still and sends it when it can."""
+    why: str
+    """Why it is lost, else empty."""
 
 
 class TaskView(View):
@@ -119,7 +122,17 @@ def outcome_of(row: Row) -> Outcome:
     return Outcome.model_validate_json(row["outcome"]) if row["outcome"] else Outcome()
 
 
-def task(row: Row, heard_at: int | None) -> dict[str, Any]:
+def names_artifacts(row: Row) -> bool:
+    """Whether it is worth asking for the task's artifacts."""
+    return '"artifacts"' in (row["outcome"] or "")
+
+
+def artifact(row: Row) -> dict[str, Any]:
+    """An artifact's row as the contract's JSON object."""
+    return {name: row[name] for name in Artifact.model_fields}
+
+
+def task(row: Row, heard_at: int | None, artifacts: Iterable[Row] = ()) -> dict[str, Any]:
     """A task's row as the contract's JSON object. `heard_at`: when its box was last heard, if ever."""
     outcome = json.loads(row["outcome"]) if row["outcome"] else {}
     open_until = max(row["created_at"], row["synced_at"] or 0, heard_at or 0)
@@ -143,7 +156,7 @@ def task(row: Row, heard_at: int | None) -> dict[str, Any]:
         "synced_at": when(row["synced_at"]),
         "exit_code": row["exit_code"],
         **outcome_fields(outcome),
-        "artifacts": [],
+        "artifacts": [artifact(one) for one in artifacts],
         "known_as_of": instant(known),
     }
 

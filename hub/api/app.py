@@ -9,7 +9,8 @@ from typing import Any, Final
 from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hub.api import admin, boxes, enrol, events, output, problem, tasks
+from hub import viewer
+from hub.api import admin, artifacts, boxes, enrol, events, output, problem, tasks, uploads
 from hub.api.context import Context
 from hub.errors import Refusal, StoreUnavailable
 from hub.metrics import CONTENT_TYPE, Metrics
@@ -98,7 +99,7 @@ def build_api(context: Context, metrics: Metrics) -> FastAPI:
     )
     app.state.context = context
     problem.install(app)
-    for part in (tasks, output, boxes, events, admin, enrol):
+    for part in (tasks, output, artifacts, uploads, boxes, events, admin, enrol):
         app.include_router(part.router, prefix="/api/v1")
 
     @app.get("/healthz", tags=["health"], responses={404: {"description": "Draining."}, **_METHOD})
@@ -118,6 +119,10 @@ def build_api(context: Context, metrics: Metrics) -> FastAPI:
     async def get_metrics() -> Response:
         """Metrics for Prometheus."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    @app.get(f"{viewer.PATH}{{path:path}}", include_in_schema=False)
+    async def trace_viewer(path: str) -> Response:
+        return await viewer.file(path)
 
     for path in FILES:
         app.add_api_route(path, partial(_page, path), include_in_schema=False)

@@ -10,8 +10,10 @@ from starlette.requests import ClientDisconnect
 
 from hub.api.problem import unprocessable
 from hub.auth import Auth, bearer
+from hub.blobs import Blobs
 from hub.dispatch import Dispatch
 from hub.errors import Refusal, invalid
+from hub.signing import Signer
 from hub.store import Store
 from hub.tenancy import Principal
 
@@ -42,8 +44,12 @@ class Context:
     store: Store
     dispatch: Dispatch
     auth: Auth
+    blobs: Blobs
+    signer: Signer
     hub_name: str
     draining: bool = False
+    uploading: int = 0
+    """Uploads that are coming in now."""
 
 
 def context(request: Request) -> Context:
@@ -85,9 +91,9 @@ async def read_body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-async def read_model(request: Request, model: type[Model]) -> Model:
-    """The body as a model; 400 where it is no JSON, 422 where a field is wrong."""
-    body = await read_body(request)
+async def read_model(request: Request, model: type[Model], *, empty: bool = False) -> Model:
+    """The body as a model; 400 where it is no JSON, 422 where a field is wrong. `empty`: none is the same as {}."""
+    body = await read_body(request) or (b"{}" if empty else b"")
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

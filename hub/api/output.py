@@ -1,7 +1,6 @@
 """The path of a task's output: bytes as they are kept, or live as they come."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
@@ -10,12 +9,14 @@ from fastapi.responses import StreamingResponse
 
 from cloudsync.messages import StepReport, Stream
 from cloudsync.pieces import STREAMS, Piece
+from cloudsync.spec import Output
 from cloudsync.task import FINAL
 from hub import views
 from hub.api.context import KEEPALIVE_S, RIGHTS_S, Context, choice, context, encode, known_query, number, principal
-from hub.api.problem import problem, responses
+from hub.api.problem import responses
+from hub.api.ranges import wanted
 from hub.api.tasks import own_task, parameter
-from hub.errors import Refusal
+from hub.artifacts import Content
 from hub.store import Row
 from hub.tenancy import Principal
 
@@ -27,7 +28,7 @@ QUIET_S: Final = 0.25
 # Beyond any output; its number of digits is what a query may hold.
 OFFSET_LIMIT: Final = 999_999_999_999
 _FINAL: Final = frozenset(str(state) for state in FINAL)
-_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
+_MEDIA_TYPE: Final = "application/octet-stream"
 
 
 @router.get(
@@ -59,7 +60,8 @@ _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
     },
 )
 async def get_output(task_id: str, request: Request) -> Response:
-    """A task's output. Of a finished task the bytes that are kept; of a running one what its box sends just now."""
+    """A task's output. Of a finished task the bytes that are kept: all of them once the artifact has come that holds
+    what its outcome could not; of a running one what its box sends just now."""
     hub = context(request)
     who = principal(request)
     row = own_task(hub, task_id, who)
@@ -72,29 +74,36 @@ async def get_output(task_id: str, request: Request) -> Response:
     if row["state"] in _FINAL:
         outcome = views.outcome_of(row)
         output = outcome.stdout if stream == "stdout" else outcome.stderr
+        whole = _whole(hub, row, stream, output)
+        if whole is not None:
+            return _file(request, hub, whole)
         return _bytes(request, output.data(), cut=bool(output.cut_bytes))
     data, cut = await _fetch(hub, row, stream)
     return _bytes(request, data, cut=cut)
 
 
+def _whole(hub: Context, row: Row, stream: Stream, output: Output) -> Content | None:
+    """The artifact that holds all of a stream of which the outcome holds the ends, where it has come."""
+    for one in hub.dispatch.artifacts(row) if output.cut_bytes else ():
+        if one["name"] == f"{stream}.txt" and one["state"] == "stored" and one["size_bytes"] == output.total_bytes:
+            return Content(one["customer_id"], one["sha256"], one["size_bytes"])
+    return None
+
+
 def _bytes(request: Request, data: bytes, *, cut: bool) -> Response:
-    headers = {"accept-ranges": "bytes", "operis-truncated": "true" if cut else "false"}
-    wanted = request.headers.get("range")
-    match = _RANGE.match(wanted) if wanted else None
-    if match is None or match.group() == "bytes=-":
-        return Response(data, 200, headers, "application/octet-stream")
-    first, last = match.groups()
-    if first:
-        start, stop = int(first), min(int(last) + 1 if last else len(data), len(data))
-    else:
-        start, stop = max(0, len(data) - int(last)), len(data)
-    if start >= len(data) or start >= stop:
-        hint = "ask for a range within it"
-        answer = problem(Refusal(416, "range", f"the output has {len(data)} bytes, not {wanted}", hint=hint))
-        answer.headers["content-range"] = f"bytes */{len(data)}"
-        return answer
-    headers["content-range"] = f"bytes {start}-{stop - 1}/{len(data)}"
-    return Response(data[start:stop], 206, headers, "application/octet-stream")
+    span = wanted(request, len(data))
+    if isinstance(span, Response):
+        return span
+    headers = {"operis-truncated": "true" if cut else "false"} | span.headers()
+    return Response(data[span.start : span.stop], span.status, headers, _MEDIA_TYPE)
+
+
+def _file(request: Request, hub: Context, content: Content) -> Response:
+    span = wanted(request, content.size_bytes)
+    if isinstance(span, Response):
+        return span
+    pieces = hub.blobs.read(content, span.start, span.stop)
+    return StreamingResponse(pieces, span.status, {"operis-truncated": "false"} | span.headers(), _MEDIA_TYPE)
 
 
 def _watch(hub: Context, row: Row) -> Any:

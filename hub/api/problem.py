@@ -59,8 +59,9 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
         409: "It conflicts with what is there.",
         410: "It was there and is no longer kept.",
         413: "The body is over its limit.",
-        416: "The range lies outside the output.",
+        416: "The range lies outside of what there is.",
         422: "A field is wrong; `errors` names each.",
+        507: "There is no room for it now; what is here stays.",
         503: "The database cannot commit now; nothing was accepted.",
     }.items()
 }

@@ -286,17 +286,6 @@ async def cancel_task(task_id: str, request: Request) -> Response:
     return reply(hub.dispatch.view(row))
 
 
-@router.get(
-    "/tasks/{task_id}/artifacts",
-    responses=responses(404),
-    openapi_extra={"parameters": LIST_PARAMETERS},
-)
-async def list_artifacts(task_id: str, request: Request) -> Response:
-    """Files that a task left. bash tasks leave none."""
-    own_task(context(request), task_id, principal(request))
-    return reply(page([], None))
-
-
 def own_task(hub: Context, task_id: str, who: Principal) -> Row:
     """The task, where it is the caller's."""
     row = hub.dispatch.task(task_id, who.customer_id)

@@ -1,6 +1,7 @@
 """A hub in the test's own loop: real database, sockets, uvicorn and websockets."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -10,19 +11,26 @@ from typing import Any
 import uvicorn
 
 from cloudsync import identity
-from hub import tenancy
+from cloudsync.spec import Artifact
+from hub import artifacts, tenancy
 from hub.adminkey import ensure_admin_key
 from hub.api.app import build
 from hub.api.context import Context
+from hub.artifacts import Content
 from hub.auth import Auth
+from hub.blobs import Blobs
 from hub.dispatch import Dispatch, now_ms
 from hub.live import Live
 from hub.metrics import Metrics
 from hub.relay import Relay
+from hub.retention import Retention
 from hub.serve import DATABASE, listen
+from hub.signing import Signer
 from hub.store import Connection, Row, Store, open_database, transact
 from tests.unit.hub.http import Http
-from tests.unit.hub.peer import Peer
+from tests.unit.hub.peer import Peer, some_id
+
+ARTIFACT_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 class _Server(uvicorn.Server):
@@ -102,6 +110,23 @@ class RunningHub:
         if self.auth.rights_changed():
             self.relay.rights_changed()
 
+    async def artifact(self, task_id: str, content: bytes, name: str = "a.txt", **more: Any) -> dict[str, Any]:
+        """An artifact of a task, stored; `pending=True`: its bytes have not come."""
+        row = self.rows("SELECT customer_id, box_id FROM tasks WHERE id = ?", task_id)[0]
+        is_pending = more.pop("pending", False)
+        fields = {"media_type": "text/plain; charset=utf-8"} | more
+        found = Artifact(
+            id=some_id(), name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), **fields
+        )
+        await self.job(lambda c: artifacts.enter(c, row["customer_id"], row["box_id"], task_id, [found]))
+        if not is_pending:
+            kept = Content(row["customer_id"], found.sha256, found.size_bytes)
+            place = self.context.blobs.place(kept)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+            await self.job(lambda c: artifacts.store(c, kept, now_ms()))
+        return found.model_dump()
+
     async def settle(self) -> None:
         """Wait until what was written so far is committed and told."""
         await self.job(lambda _: None)
@@ -119,14 +144,19 @@ async def running(data: Path) -> AsyncIterator[RunningHub]:
     connection = open_database(data / DATABASE)
     admin_key = ensure_admin_key(data, connection)
     hub_name = transact(connection, tenancy.hub_name)
+    signer = Signer(transact(connection, tenancy.signing_key))
     connection.close()
     store = Store(data / DATABASE)
     store.start()
     auth = Auth(store)
     auth.rights_changed()
     dispatch = Dispatch(store, Live())
-    relay = Relay(dispatch, auth, hub_name)
-    context = Context(store, dispatch, auth, hub_name)
+    (data / "artifacts").mkdir(exist_ok=True)
+    blobs = Blobs(data / "artifacts", ARTIFACT_LIMIT_BYTES, 0)
+    retention = Retention(store, blobs)
+    retention.count()
+    relay = Relay(dispatch, auth, hub_name, signer)
+    context = Context(store, dispatch, auth, blobs, signer, hub_name)
     relay_socket, web_socket = listen("relay", "127.0.0.1:0"), listen("web", "127.0.0.1:0")
     relay_url = "ws://{}:{}/relay".format(*relay_socket.getsockname())
     web_address = web_socket.getsockname()
@@ -147,6 +177,7 @@ async def running(data: Path) -> AsyncIterator[RunningHub]:
         context.draining = True
         web.stopping.set()
         await asyncio.gather(relay.stop(), serving)
+        blobs.close()
         await store.stop()
 
 
