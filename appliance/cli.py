@@ -1,30 +1,62 @@
-"""The `operis-box` command. Exit: 0, 1 after an error, 2 for a wrong command line, 3 where no daemon runs (status)."""
+"""The `operis-box` command.
+
+Exit: 0, 1 after an error, 2 for a wrong command line, 3 where no daemon runs. Of `exec` and `browse`: the task's own,
+124 where it timed out, 255 for anything of ours.
+"""
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from appliance.client.box import PROGRAM, Box
+from appliance.errors import NotRunning, OperatorError
+from cloudsync.errors import Misuse
+from cloudsync.task import Origin, TaskState
+from cloudsync.terminal.ending import OURS, say
+from cloudsync.terminal.script import checked, split
+
 OK: Final = 0
-# As in `errors`, which a command line that is wrong need not load.
 FAILED: Final = 1
 USAGE: Final = 2
 NOT_RUNNING: Final = 3
+INTERRUPTED: Final = 130
+# These end as their task does, so an error of ours must look unlike one.
+_ATTENDING: Final = frozenset({"exec", "browse"})
 
 Command = Callable[[argparse.Namespace], int]
 
 
 class _Parser(argparse.ArgumentParser):
+    usage_status = USAGE
+
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"operis-box: {message}\nhint: {self.prog} --help shows what is allowed\n")
+        self.exit(self.usage_status, f"{PROGRAM}: {message}\nhint: {self.prog} --help shows what is allowed\n")
+
+
+class _Version(argparse.Action):
+    """Prints the version; it is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"operis {version('operis')}")
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="operis-box", description="A box of an Operis fleet.")
-    parser.add_argument("--version", action="version", version=f"operis {version('operis')}")
+    parser = _Parser(
+        prog=PROGRAM,
+        description="A box of an Operis fleet.",
+        epilog="Exit status: 0, 1 after an error, 2 for a command line that is wrong, 3 where no daemon runs.\n"
+        "Of 'exec' and 'browse': the task's own; 124 timed out; 255 anything of ours.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = _leaf(commands, "run", _run, "work as a box until a signal (SIGTERM leaves tasks running, SIGINT ends them)")
@@ -36,32 +68,133 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--concurrency", metavar="N", help="how many tasks run at the same time (8)")
     run.add_argument("--verbose", action="store_true", help="log more")
 
-    status = _leaf(commands, "status", _status, "show how the box is; exit status 3 where no daemon runs")
-    status.add_argument("--json", action="store_true", help="print JSON")
+    _add_json(_leaf(commands, "status", _status, "show how the box is; exit status 3 where no daemon runs"))
+    _add_exec(commands)
+
+    listed = _leaf(commands, "tasks", _tasks, "list tasks, the newest first")
+    states = [str(state) for state in TaskState]
+    listed.add_argument("--state", choices=states, metavar="STATE", help=f"only tasks that are {', '.join(states)}")
+    listed.add_argument("--kind", metavar="KIND", help="only tasks of this kind, as bash.exec")
+    listed.add_argument("--origin", choices=[str(origin) for origin in Origin], help="only tasks made there")
+    listed.add_argument("--limit", metavar="N", help="how many at most (100)")
+    which = listed.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="all of them, page by page")
+    which.add_argument("--cursor", metavar="C", help="the page after this one's")
+    _add_json(listed)
+
+    shown = _leaf(commands, "task", _task, "show one task, and where its time went")
+    shown.add_argument("task", metavar="ID")
+    _add_json(shown)
+
+    ended = _leaf(commands, "cancel", _cancel, "cancel a task, whoever made it")
+    ended.add_argument("task", metavar="ID")
+    _add_json(ended)
     return parser
 
 
-def _leaf(commands: Any, name: str, run: Command, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+def _leaf(commands: Any, name: str, call: Command, text: str) -> argparse.ArgumentParser:
+    description = text[0].upper() + text[1:] + "."
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=description, allow_abbrev=False)
+    if name in _ATTENDING and isinstance(parser, _Parser):
+        parser.usage_status = OURS
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the box's data folder")
-    parser.set_defaults(run=run)
+    parser.set_defaults(call=call)
     return parser
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_exec(commands: Any) -> None:
+    parser = _leaf(commands, "exec", _exec, "run a command and show its output as it comes")
+    parser.usage = f"{PROGRAM} exec --data DIR [options] -- CMD…"
+    parser.epilog = (
+        "One argument after -- is a bash script as it is; several are a command and its arguments; - instead of --: "
+        "the script is read from standard input. Ctrl-C ends the task, a second one leaves it running."
+    )
+    parser.add_argument("script", nargs="?", metavar="-", help="read the script from standard input")
+    parser.add_argument("--timeout", dest="timeout_s", type=float, metavar="S", help="seconds it may run (60)")
+    parser.add_argument("--stdin", metavar="FILE", help="give it this file as its input, - for ours")
+    parser.add_argument("--env", action="append", metavar="K=V", help="set an environment variable; may be repeated")
+    parser.add_argument("--cwd", metavar="DIR", help="the folder to run in (the task user's home)")
+    parser.add_argument("--idempotent", action="store_true", help="it may be run again after a crash of the box")
+    parser.add_argument("--detach", "--no-wait", action="store_true", help="print the task's id and do not wait")
+    _add_json(parser)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line. What follows the first `--` is the command for the box and is not looked at."""
+    before, words = split(checked(argv))
+    arguments, unknown = _parser().parse_known_args(before)
+    if unknown:
+        raise Misuse(
+            f"unrecognized arguments: {' '.join(unknown)}",
+            f"{PROGRAM} {arguments.command} --help shows what is allowed",
+        )
+    if words and arguments.command != "exec":
+        hint = f"{PROGRAM} {arguments.command} --help shows its use"
+        raise Misuse(f"'{arguments.command}' takes nothing after --", hint)
+    arguments.words = words
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command."""
-    arguments = _parser().parse_args(argv)
-    run: Command = arguments.run
-    from appliance.errors import OperatorError
-    from appliance.spawn import SpawnerError
-
+    """Run the command; the exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    is_attending = next((word for word in given if not word.startswith("-")), "") in _ATTENDING
+    failed = OURS if is_attending else FAILED
     try:
-        return run(arguments)
-    except (OperatorError, SpawnerError) as error:
-        print(f"operis-box: {error}", f"hint: {error.hint}", sep="\n", file=sys.stderr)
-        return FAILED
+        arguments = _parse(given)
+        call: Command = arguments.call
+        status = call(arguments)
+        sys.stdout.flush()
+        return status
+    except Misuse as error:
+        say(PROGRAM, str(error), error.hint)
+        return OURS if is_attending else USAGE
+    except OperatorError as error:
+        say(PROGRAM, str(error), error.hint)
+        return NOT_RUNNING if isinstance(error, NotRunning) and not is_attending else failed
     except BrokenPipeError:
-        return FAILED
+        _drop_output()
+        return failed
+    except KeyboardInterrupt:
+        if not is_attending:
+            return INTERRUPTED
+        say(PROGRAM, "interrupted before the box had answered", f"'{PROGRAM} tasks' shows whether the task was made")
+        return OURS
+
+
+def _drop_output() -> None:
+    """Send what is still to be written nowhere, so that the interpreter's own flush at the end fails no more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _exec(arguments: argparse.Namespace) -> int:
+    from appliance.client.execute import execute
+
+    return execute(Box(arguments.data), arguments)
+
+
+def _tasks(arguments: argparse.Namespace) -> int:
+    from appliance.client.tasks import tasks
+
+    return tasks(Box(arguments.data), arguments)
+
+
+def _task(arguments: argparse.Namespace) -> int:
+    from appliance.client.tasks import task
+
+    return task(Box(arguments.data), arguments)
+
+
+def _cancel(arguments: argparse.Namespace) -> int:
+    from appliance.client.tasks import cancel
+
+    return cancel(Box(arguments.data), arguments)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -76,10 +209,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from appliance.local_client import ask
-
-    answer = ask(arguments.data, "/status")
-    if answer is None:
+    try:
+        answer = Box(arguments.data).get("/status")
+    except NotRunning:
         from appliance.status import of_folder
 
         answer = of_folder(arguments.data)

@@ -7,7 +7,10 @@ BoxError
 │   ├── FolderNewer         a newer version wrote the data folder
 │   ├── SqliteUnsafe        the SQLite library can corrupt a WAL database
 │   ├── SettingsWrong       a setting is unknown or not allowed
-│   └── EnrolmentRefused    the hub does not take this box
+│   ├── EnrolmentRefused    the hub does not take this box
+│   ├── NotRunning          a command needs the folder's daemon, and none runs
+│   ├── BrokenOff           the daemon went while it was asked
+│   └── Declined            the daemon understood what it was asked, and refused
 ├── HubUnsuitable       what answered is not the hub that this box needs, now: tried again slowly
 ├── JournalDamaged      the journal is no longer readable: moved aside, the box begins a new incarnation
 ├── TaskRefused         this task is not accepted, and why; nothing was journaled
@@ -15,10 +18,11 @@ BoxError
 └── Refusal             the caller's of the local API: answered with a problem document (RFC 9457)
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from cloudsync.spec import ErrorBody
+if TYPE_CHECKING:  # it loads pydantic, which the commands that only ask a daemon do without
+    from cloudsync.spec import ErrorBody
 
 EXIT_OPERATOR: Final = 1
 EXIT_USAGE: Final = 2
@@ -64,6 +68,24 @@ class EnrolmentRefused(OperatorError):
     """The hub answered the enrolment with a refusal that a retry cannot change."""
 
 
+class NotRunning(OperatorError):
+    """No daemon runs in the data folder."""
+
+
+class BrokenOff(OperatorError):
+    """The daemon's answer ended before its end: it is going or gone."""
+
+
+class Declined(OperatorError):
+    """The daemon's own answer: a problem document."""
+
+    def __init__(self, status: int, message: str, hint: str, fields: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.fields = fields
+        """The fields that are wrong, and what is wrong with each."""
+
+
 class HubUnsuitable(BoxError):
     """The other end is no hub, another hub, or does not want this box; `hint` says what to do."""
 
@@ -79,7 +101,7 @@ class JournalDamaged(BoxError):
 class TaskRefused(BoxError):
     """A task that is not accepted; `error` is what its maker is told."""
 
-    def __init__(self, error: ErrorBody) -> None:
+    def __init__(self, error: "ErrorBody") -> None:
         super().__init__(error.message)
         self.error = error
 

@@ -12,10 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from appliance import spool
 from appliance.engine import Engine
 from appliance.live import Finished
-from appliance.local_api import request as asked
+from appliance.local_api import content, request as asked
 from appliance.local_api.tasks import Tasks
 from cloudsync.messages import OutputChunk, OutputGap, StepReport, Stream
 from cloudsync.pieces import STREAMS, Piece, Sequence
@@ -25,7 +24,6 @@ from cloudsync.spec import Outcome
 HELD_BYTES: Final = 1024 * 1024
 # Lets one who waits show how long, and a daemon hear of one who has gone.
 ALIVE_S: Final = 0.5
-PIECE_BYTES: Final = 64 * 1024
 
 
 class Feed:
@@ -91,15 +89,27 @@ class OutputPaths:
             seen = {name: asked.number(request, f"from_{name}", 0, 0, 999_999_999_999) for name in STREAMS}
             headers = {"cache-control": "no-store"}
             return StreamingResponse(self._follow(row["id"], seen), media_type="text/event-stream", headers=headers)
-        live = self._engine.executor.tasks.get(row["id"])
+        executor = self._engine.executor
+        live = executor.tasks.get(row["id"])
         if live is not None:
-            return _file(request, f"{live.folder}/{stream}" if live.attempt else "")
-        outcome = _outcome(self._engine.executor.outcomes.find(row["id"]))
+            path = f"{live.folder}/{stream}" if live.attempt else ""
+            return content.of_file(request, path, headers={"operis-truncated": "false"})
+        outcome = _outcome(executor.outcomes.find(row["id"]))
         output = outcome.stdout if stream == "stdout" else outcome.stderr
-        data = output.data()
-        part = asked.wanted_range(request, len(data))
-        headers = {"accept-ranges": "bytes", "operis-truncated": "true" if output.cut_bytes else "false"}
-        return _bytes(iter([data[slice(*part)] if part else data]), len(data), part, headers)
+        if output.cut_bytes and (whole := self._whole(row["id"], stream)) is not None:
+            is_cut = whole["size_bytes"] != output.total_bytes
+            headers = {"operis-truncated": "true" if is_cut else "false"}
+            return content.of_file(request, executor.artifacts.path(whole["sha256"]), headers=headers)
+        headers = {"operis-truncated": "true" if output.cut_bytes else "false"}
+        return content.of_bytes(request, output.data(), headers)
+
+    def _whole(self, task_id: str, stream: Stream) -> dict[str, Any] | None:
+        """The row of the artifact that holds all that a stream had, where the outcome could not."""
+        store = self._engine.executor.artifacts
+        for row in store.of_task(task_id):
+            if row["name"] == f"{stream}.txt" and row["here"] and content.exists(store.path(row["sha256"])):
+                return row
+        return None
 
     async def _follow(self, task_id: str, seen: dict[Stream, int]) -> AsyncIterator[bytes]:
         told = Sequence()
@@ -150,30 +160,3 @@ def _fitted(told: Sequence, items: Iterable[Piece | StepReport]) -> Iterable[byt
 
 def _event(name: str, data: dict[str, Any]) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + pydantic_core.to_json(data, inf_nan_mode="null") + b"\n\n"
-
-
-def _file(request: Request, path: str) -> Response:
-    """What a running task has written up to now."""
-    size = spool.size_bytes(path)
-    part = asked.wanted_range(request, size)
-    headers = {"accept-ranges": "bytes", "operis-truncated": "false"}
-    return _bytes(_pieces(path, *(part or (0, size))), size, part, headers)
-
-
-def _pieces(path: str, start: int, stop: int) -> Iterable[bytes]:
-    while start < stop and (data := spool.read_piece(path, start, min(PIECE_BYTES, stop - start))):
-        yield data
-        start += len(data)
-
-
-def _bytes(data: Iterable[bytes], size: int, part: tuple[int, int] | None, headers: dict[str, str]) -> Response:
-    start, stop = part or (0, size)
-    headers["content-length"] = str(stop - start)
-    if part is not None:
-        headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
-    return StreamingResponse(_async(data), 200 if part is None else 206, headers, "application/octet-stream")
-
-
-async def _async(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece

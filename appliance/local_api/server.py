@@ -19,6 +19,7 @@ from appliance.engine import Engine
 from appliance.errors import Refusal
 from appliance.folder import unusable
 from appliance.local_api import problem
+from appliance.local_api.artifacts import ArtifactPaths
 from appliance.local_api.output import OutputPaths
 from appliance.local_api.request import peer_name
 from appliance.local_api.tasks import Tasks, reply
@@ -40,6 +41,7 @@ class LocalApi:
             Route("/status", self._get_status),
             *tasks.routes(),
             *OutputPaths(engine, tasks, self._stopping).routes(),
+            *ArtifactPaths(engine, tasks).routes(),
         ]
         handlers: Any = {
             Refusal: problem.on_refusal,

@@ -118,7 +118,9 @@ class Tasks:
         if self._engine.journal.known_digest(task_id) is not None:
             hint = "Look for it at the hub: the ledger keeps it longer."
             raise Refusal(410, "gone", f"the box no longer keeps task {task_id}", hint)
-        raise Refusal(404, "not_found", f"there is no task '{task_id[:80]}'", "GET /tasks lists them.")
+        raise Refusal(
+            404, "not_found", f"there is no task '{task_id[:80]}'", "'operis-box tasks' and GET /tasks list them."
+        )
 
     def shown(self, task_id: str) -> dict[str, Any]:
         """A task's JSON."""

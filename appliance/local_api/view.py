@@ -18,6 +18,7 @@ def task(engine: Engine, row: Mapping[str, Any]) -> dict[str, Any]:
     live = engine.executor.tasks.get(row["id"])
     started_at = row["started_at"] if live is None or live.started_at_ms is None else live.started_at_ms
     outcome = json.loads(row["outcome"]) if row["outcome"] else {}
+    named = outcome.get("artifacts")
     is_final = row["state"] in _FINAL
     fields = outcome_fields(outcome)
     if fields["error"] is None and row["error_code"]:  # the outcome is no longer kept
@@ -41,7 +42,13 @@ def task(engine: Engine, row: Mapping[str, Any]) -> dict[str, Any]:
         "synced_at": None,
         "exit_code": row["exit_code"],
         **fields,
-        "artifacts": [],
+        "artifacts": [artifact(one) for one in engine.executor.artifacts.of_task(row["id"])] if named else [],
         "known_as_of": instant(row["ended_at"] if is_final and row["ended_at"] else now_ms()),
         "synced": is_final and row["final_seq"] is not None and row["final_seq"] <= engine.outbox.acked,
     }
+
+
+def artifact(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the store. `state`: kept (the hub lacks it), stored (the hub has it), lost; `here`: the box has it."""
+    shown = {name: row[name] for name in ("id", "name", "media_type", "size_bytes", "sha256", "state", "why")}
+    return {**shown, "here": bool(row["here"])}

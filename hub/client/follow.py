@@ -1,19 +1,19 @@
 """Following a task to its end: its output as it comes, across broken connections, each byte once."""
 
-import base64
 import json
 import queue
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from cloudsync.terminal.sink import STREAMS, Hole, Sink, Stream
+from cloudsync.terminal.copy import Copy, Kept
+from cloudsync.terminal.sink import STREAMS, Sink, Stream
 from cloudsync.terminal.status_line import Reason, StatusLine
 from cloudsync.terminal.stream import BadStream, EventParser, ServerEvent
 from hub.client.errors import ClientError, Refused, Unreachable
-from hub.client.http import PASSING_STATUSES, Hub, segment
+from hub.client.http import PASSING_STATUSES, PROGRAM, Hub, segment
 from hub.client.waiting import is_final, reason
 
 # How often a waiting operator's view is refreshed, and the task is asked for: more rarely when the wait is long.
@@ -78,7 +78,7 @@ class Follower:
         self.task = task
         self._hub = hub
         self._path = f"tasks/{segment(str(task['id']))}"
-        self._sinks = sinks
+        self._copy = Copy(sinks, status, keeper="hub", logs=f"'{PROGRAM} logs {task['id']}'")
         self._status = status
         self._box: dict[str, Any] | None = None
         self._began = self._news = time.monotonic()
@@ -87,7 +87,6 @@ class Follower:
         self._broken_since: float | None = None
         self._failures = 0
         self._whole = False
-        self._outdated: set[Stream] = set()
 
     def to_end(self) -> dict[str, Any]:
         """Follow until the task is final and its output is written; the task as it ended."""
@@ -97,13 +96,12 @@ class Follower:
                 break
         self._status.clear()
         for stream in STREAMS:
-            self._complete(stream)
+            self._copy.complete(stream, partial(kept_output, self._hub, self._path), whole=self._whole)
         return self.task
 
     def _streamed(self) -> bool:
         """Follow over one connection; whether that came to the task's end."""
-        had = {f"from_{stream}": sink.received for stream, sink in self._sinks.items() if sink.received}
-        events = Events(self._hub, f"{self._path}/output", {"follow": 1, **had})
+        events = Events(self._hub, f"{self._path}/output", {"follow": 1, **self._copy.had})
         while True:
             try:
                 item = events.items.get(timeout=self._patience_s())
@@ -127,13 +125,9 @@ class Follower:
         try:
             data = json.loads(event.data)
             match event.name:
-                case "output":
-                    piece = base64.b64decode(data["data_b64"], validate=True)
-                    self._write(self._sinks.get(data["stream"]), int(data["offset"]), piece)
-                case "gap" if (sink := self._sinks.get(data["stream"])) is not None:
-                    if int(data["from"]) < sink.received:
-                        self._outdated.add(sink.stream)
-                    self._say_hole(sink.gap(int(data["to"])))
+                case "output" | "gap":
+                    if self._copy.take(event.name, data):
+                        self._news = time.monotonic()
                 case "end":
                     self.task = self._hub.named("task", data["task"])
                     self._whole = is_final(self.task)
@@ -143,12 +137,6 @@ class Follower:
         except (ValueError, KeyError, TypeError) as error:
             raise self._hub.no_hub(f"sent an event '{event.name[:40]}' that cannot be read") from error
         return False
-
-    def _write(self, sink: Sink | None, offset: int, data: bytes) -> None:
-        if sink is not None and data:
-            self._status.clear()
-            self._news = time.monotonic()
-            self._say_hole(sink.piece(offset, data))
 
     def _patience_s(self) -> float:
         waited = time.monotonic() - self._news
@@ -174,10 +162,7 @@ class Follower:
             self._box = self._hub.get(f"boxes/{segment(str(self.task['box_id']), 'box')}")
 
     def _show(self, why: Reason) -> None:
-        # A line that the task has begun on this terminal must not be rewritten.
-        if why.kind != "ended" and not (
-            self._status.in_place and any(sink.live and not sink.at_line_start for sink in self._sinks.values())
-        ):
+        if why.kind != "ended" and not (self._status.in_place and self._copy.is_amid_a_line):
             self._status.show(why)
 
     def _heal(self) -> None:
@@ -205,50 +190,6 @@ class Follower:
         if not is_passing(error):
             raise error
         self._show(Reason("unreachable", f"{error}; the task goes on, trying again"))
-
-    def _complete(self, stream: Stream) -> None:
-        """Write what did not come live, as far as the hub keeps it; say what is missing."""
-        sink = self._sinks.get(stream)
-        if sink is None:
-            return
-        if stream in self._outdated:
-            sink.give_up()
-            where = f"'operis logs {self.task['id']}' prints that of the last"
-            self._status.say(f"this {stream} is of an earlier attempt at the task; {where}")
-            return
-        if self._whole and sink.hole() is None:
-            return
-        kept = kept_output(self._hub, self._path, stream, sink.offset)
-        # Offsets in an output that was cut mean nothing, so all of it or nothing.
-        if not kept.cut or sink.received == 0:
-            sink.fill(kept.data)
-        all_kept = kept.cut and sink.offset == len(kept.data)
-        hole = sink.give_up()
-        if hole is not None and all_kept:
-            self._status.say(
-                f"{stream} is cut to what the hub keeps: its head, a line about what is left out, its tail"
-            )
-        elif hole is not None:
-            self._say_hole(hole)
-        elif kept.cut and not self._whole and sink.offset > len(kept.data):
-            self._status.say(f"the rest of {stream} did not come{self._where_kept()}")
-
-    def _say_hole(self, hole: Hole | None) -> None:
-        if hole is not None:
-            count = hole.to - hole.start
-            where = f"from byte {hole.start} on" if hole.start else "at its start"
-            self._status.say(f"{count} bytes of {hole.stream} {where} did not come{self._where_kept()}")
-
-    def _where_kept(self) -> str:
-        return f"; 'operis logs {self.task['id']}' prints what the hub keeps, its head and its tail where it is long"
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What the hub keeps of a stream. `cut`: head, a line about the cut, and tail, instead of the exact bytes."""
-
-    data: bytes
-    cut: bool
 
 
 def kept_output(hub: Hub, path: str, stream: Stream, offset: int = 0) -> Kept:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance.client.box import Box
 from appliance.engine import Engine
 from appliance.local_api.server import LocalApi
-from appliance.local_client import ask
 from tests.unit.appliance.engines import LIMIT_S, Engines, bash, until
 from tests.unit.appliance.local_api.caller import Call, get, request
 
@@ -20,7 +20,7 @@ async def test_only_the_owner_may_use_the_socket(served: Engine) -> None:
 
 async def test_status_says_how_the_box_is(served: Engine, engines: Engines) -> None:
     await engines.run("echo")
-    found = await asyncio.to_thread(ask, engines.path, "/status")
+    found = await asyncio.to_thread(Box(engines.path).get, "/status")
     assert found is not None
     assert (found["running"], found["link"]["state"], found["queue"]) == (True, "local", {"queued": 0, "running": 0})
     assert found["unsynced_events"] == 2
@@ -60,7 +60,7 @@ async def test_a_folder_with_a_long_path_is_served(engines: Engines, tmp_path: P
     engine = await engines.open(path)
     api = LocalApi(engine, lambda: {"running": True})
     api.start()
-    assert await asyncio.to_thread(ask, path, "/status") == {"running": True}
+    assert await asyncio.to_thread(Box(path).get, "/status") == {"running": True}
     await api.stop()
 
 
