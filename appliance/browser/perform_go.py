@@ -1,9 +1,10 @@
 """Performs the steps that go somewhere or wait for something."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final, assert_never
 
-from playwright.async_api import Page, Response
+from playwright.async_api import Error, Page, Response, TimeoutError as NotInTime
 
 from appliance.browser.allow import scheme_allowed, scheme_of
 from appliance.browser.errors import StepFailed
@@ -15,6 +16,9 @@ from cloudsync.step.go import Back, Forward, Goto, Reload, WaitFor, WaitUntil
 from cloudsync.steps import Going
 
 _MARKER: Final = MARKER.decode()
+# How the filter's reasons begin where it did not let a request go, and not where a host did not answer.
+_BLOCKED: Final = "blocked: "
+_NO_TUNNEL: Final = "ERR_TUNNEL_CONNECTION_FAILED"
 
 
 async def go(step: Going, scene: Scene) -> Any:
@@ -43,12 +47,34 @@ async def visit(page: Page, url: str, scene: Scene, wait_until: WaitUntil, refer
         scheme = scheme_of(url)
         said = f"'{url[:100]}' is no whole address" if scheme is None else f"'{scheme[:20]}:' addresses are not opened"
         raise StepFailed(said, code="blocked", hint="begin it with https:// or http://")
-    response = await page.goto(url, wait_until=wait_until, timeout=scene.left_ms(), referer=referer)
-    if response is not None and (kind := response.headers.get(_MARKER)):
-        why = scene.explain(response.url) or "the box's filter let nothing through"
-        hint = "grant it with the task's allow" if kind == "blocked" else ""
-        raise StepFailed(why, code="blocked" if kind == "blocked" else "step_failed", hint=hint)
+    try:
+        response = await page.goto(url, wait_until=wait_until, timeout=scene.left_ms(), referer=referer)
+    except Error as error:
+        # A tunnel that the filter does not make has no answer that a page could show.
+        why = scene.explain(url) if _NO_TUNNEL in error.message else None
+        if why is None:
+            raise
+        raise _refused(why) from None
+    if response is not None and (failed := filtered(response.headers, response.url, scene)) is not None:
+        raise failed
     return _reached(page, response)
+
+
+def filtered(headers: Mapping[str, str], url: str, scene: Scene) -> StepFailed | None:
+    """The failure that an answer stands for which the box's own filter gave in the site's stead."""
+    match headers.get(_MARKER):
+        case None:
+            return None
+        case "blocked":
+            return _refused(scene.explain(url) or f"{_BLOCKED}the box's filter does not let it through")
+        case _:
+            return _refused(scene.explain(url) or "the host cannot be reached")
+
+
+def _refused(why: str) -> StepFailed:
+    if not why.startswith(_BLOCKED):
+        return StepFailed(why)
+    return StepFailed(why, code="blocked", hint="grant the host or its address with the task's allow")
 
 
 def _reached(page: Page, response: Response | None) -> dict[str, Any]:
@@ -74,7 +100,10 @@ async def _wait(step: WaitFor, scene: Scene) -> Any:
         await page.wait_for_load_state(step.load_state, timeout=timeout)
     elif step.url is not None:
         wanted = expression(step.url) if isinstance(step.url, Pattern) else glob(step.url)
-        await page.wait_for_url(wanted, timeout=timeout, wait_until="commit")
+        try:
+            await page.wait_for_url(wanted, timeout=timeout, wait_until="commit")
+        except NotInTime:
+            raise StepFailed(f"the address did not become {shown(step.url)}") from None
         return page.url
     elif step.response is not None:
         return await _response(step, step.response, scene)

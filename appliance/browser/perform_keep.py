@@ -9,6 +9,7 @@ from playwright.async_api import CDPSession, Download as Downloading, Error
 
 from appliance.browser.errors import StepFailed
 from appliance.browser.files import MEDIA_TYPES, OTHER_MEDIA_TYPE, name_of, short
+from appliance.browser.perform_go import filtered
 from appliance.browser.scene import Scene
 from cloudsync.step.keep import Download, GetCookies, Pdf, SaveProfile, Screenshot, SetCookies
 from cloudsync.steps import Keeping
@@ -140,11 +141,11 @@ async def _by_url(step: Download, scene: Scene, wanted: "asyncio.Future[Download
     if not url.strip().lower().startswith(("http://", "https://")):
         raise StepFailed("only http and https addresses are fetched", code="blocked")
     session = await scene.tabs.context.new_cdp_session(page)
-    refused: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    refused: asyncio.Future[StepFailed] = asyncio.get_running_loop().create_future()
     answers: set[asyncio.Task[None]] = set()
 
     def paused(event: dict[str, Any]) -> None:
-        task = asyncio.get_running_loop().create_task(_as_attachment(session, event, refused))
+        task = asyncio.get_running_loop().create_task(_as_attachment(session, event, refused, scene))
         answers.add(task)
         task.add_done_callback(answers.discard)
 
@@ -162,7 +163,7 @@ async def _by_url(step: Download, scene: Scene, wanted: "asyncio.Future[Download
         if wanted.done():
             return wanted.result()
         if refused.done():
-            raise StepFailed(refused.result())
+            raise refused.result()
         if (error := going.exception()) is not None:
             raise error
         raise StepFailed("the address gave nothing to download")
@@ -177,7 +178,9 @@ async def _by_url(step: Download, scene: Scene, wanted: "asyncio.Future[Download
             await session.detach()
 
 
-async def _as_attachment(session: CDPSession, event: dict[str, Any], refused: "asyncio.Future[str]") -> None:
+async def _as_attachment(
+    session: CDPSession, event: dict[str, Any], refused: "asyncio.Future[StepFailed]", scene: Scene
+) -> None:
     """Let a response go on as one that is to be saved, or end it where it is an error."""
     request, status = event["requestId"], event.get("responseStatusCode", 0)
     headers = event.get("responseHeaders", [])
@@ -191,9 +194,14 @@ async def _as_attachment(session: CDPSession, event: dict[str, Any], refused: "a
             kept.append({"name": "Content-Disposition", "value": value})
             answer = {"requestId": request, "responseCode": status, "responseHeaders": kept}
             await session.send("Fetch.continueResponse", answer)
+        elif "responseErrorReason" in event:
+            # The navigation's own error says more.
+            await session.send("Fetch.failRequest", {"requestId": request, "errorReason": event["responseErrorReason"]})
         else:
             if not refused.done():
-                refused.set_result(f"the address answered with status {status}")
+                marks = {header["name"].lower(): header["value"] for header in headers}
+                failed = filtered(marks, event["request"]["url"], scene)
+                refused.set_result(failed or StepFailed(f"the address answered with status {status}"))
             await session.send("Fetch.failRequest", {"requestId": request, "errorReason": "Aborted"})
 
 

@@ -13,7 +13,8 @@ from appliance.browser.errors import StepFailed
 
 DIALOGS_KEPT: Final = 100
 RESPONSES_KEPT: Final = 1000
-TABS_LIMIT: Final = 50
+# Each takes about 45 MB.
+TABS_LIMIT: Final = 20
 # A tab that is told to close does so at once, or, on some pages, never (playwright#42068).
 CLOSE_LIMIT_S: Final = 3.0
 
@@ -53,6 +54,11 @@ class Tabs:
         self._current: Page | None = self.pages[-1] if self.pages else None
         self._chores: set[asyncio.Task[None]] = set()
         self._listeners: list[tuple[str, Any]] = [("page", self._opened), ("dialog", self._dialog)]
+        self._of_page: list[tuple[str, Any]] = [
+            ("close", self._gone),
+            ("crash", self._crash),
+            ("download", self._download),
+        ]
         if with_responses:
             # The driver sends them only where somebody listens: most tasks need not pay for it.
             self._listeners.append(("response", self._response))
@@ -65,6 +71,9 @@ class Tabs:
         """Listen no more."""
         for event, listener in self._listeners:
             self.context.remove_listener(event, listener)
+        for page in self.pages:
+            for event, listener in self._of_page:
+                page.remove_listener(event, listener)
         for chore in self._chores:
             chore.cancel()
         if not self.crashed.done():
@@ -110,9 +119,8 @@ class Tabs:
         self.changed.set()
 
     def _watch(self, page: Page) -> None:
-        page.on("close", self._gone)
-        page.on("crash", self._crash)
-        page.on("download", self._download)
+        for event, listener in self._of_page:
+            page.on(event, listener)  # type: ignore[call-overload]
 
     def _opened(self, page: Page) -> None:
         if len(self.pages) >= TABS_LIMIT and page not in self.pages:
@@ -146,7 +154,8 @@ class Tabs:
             # Whoever leaves a page means to leave it.
             await dialog.accept()
         elif self.answer.accept:
-            await dialog.accept(self.answer.prompt_text)
+            text = self.answer.prompt_text
+            await dialog.accept(dialog.default_value if text is None else text)
         else:
             await dialog.dismiss()
 
