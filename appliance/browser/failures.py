@@ -47,7 +47,7 @@ def reason(message: str, timeout_s: float) -> str:
     if _TIMEOUT.search(first):
         # The logs of assertions and navigations have what was waited for as their only line.
         return f"not done within {timeout_s:.3g} s" + (f": {seen}" if seen else "")
-    more = [line for line in lines[1:] if re.match(r"[0-9]+\)|    ", line)][:3]
+    more = [line for line in lines[1:] if re.match(r"[0-9]+\)", line)][:3]
     said = " ".join([first, *more])
     return said if len(said) <= _LINE_LIMIT * 2 else f"{said[: _LINE_LIMIT * 2]} …"
 

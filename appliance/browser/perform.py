@@ -38,6 +38,7 @@ from cloudsync.variables import fill, secrets_in
 
 # Playwright's own deadline says more than ours: it is given the chance to come first.
 GRACE_S: Final = 0.5
+GONE_S: Final = 0.5
 
 
 class StepsState(StrEnum):
@@ -155,7 +156,7 @@ class _Performance:
             said = "; ".join(str(complaint) for complaint in complaints(wrong, 3))
             error = self._error(index, step, f"does not take what was filled in: {said}")
         except Error as failed:
-            if not self._is_browser_there():
+            if "closed" in failed.message and await self._is_context_gone():
                 raise
             error = self._error(index, step, reason(failed.message, scene.deadline_s - now))
         took_ms = round((self._loop.time() - now) * 1000)
@@ -204,9 +205,14 @@ class _Performance:
         message = f"step {index + 1} ({step.action}){label}: {said}{where}"
         return ErrorBody(code=code, message=self._redact.text(message), hint=self._redact.text(hint))
 
-    def _is_browser_there(self) -> bool:
-        browser = self.scene.tabs.context.browser
-        return browser is not None and browser.is_connected()
+    async def _is_context_gone(self) -> bool:
+        """Whether it was not just a tab that closed: that is told a moment after the call that found it closed."""
+        try:
+            async with asyncio.timeout(GONE_S):
+                await self.scene.tabs.closed.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _tell(self, index: int, result: StepResult) -> None:
         self._results.append(result)

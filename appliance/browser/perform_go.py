@@ -50,14 +50,18 @@ async def visit(page: Page, url: str, scene: Scene, wait_until: WaitUntil, refer
     try:
         response = await page.goto(url, wait_until=wait_until, timeout=scene.left_ms(), referer=referer)
     except Error as error:
-        # A tunnel that the filter does not make has no answer that a page could show.
-        why = scene.explain(url) if _NO_TUNNEL in error.message else None
-        if why is None:
+        if (failed := told(error, url, scene)) is None:
             raise
-        raise _refused(why) from None
+        raise failed from None
     if response is not None and (failed := filtered(response.headers, response.url, scene)) is not None:
         raise failed
     return _reached(page, response)
+
+
+def told(error: Error, url: str, scene: Scene) -> StepFailed | None:
+    """What the filter says of an error: a tunnel that it did not make has no answer that a page could show."""
+    why = scene.explain(url) if _NO_TUNNEL in error.message else None
+    return None if why is None else _refused(why)
 
 
 def filtered(headers: Mapping[str, str], url: str, scene: Scene) -> StepFailed | None:

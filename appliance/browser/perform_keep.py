@@ -9,7 +9,7 @@ from playwright.async_api import CDPSession, Download as Downloading, Error
 
 from appliance.browser.errors import StepFailed
 from appliance.browser.files import MEDIA_TYPES, OTHER_MEDIA_TYPE, name_of, short
-from appliance.browser.perform_go import filtered
+from appliance.browser.perform_go import filtered, told
 from appliance.browser.scene import Scene
 from cloudsync.step.keep import Download, GetCookies, Pdf, SaveProfile, Screenshot, SetCookies
 from cloudsync.steps import Keeping
@@ -164,8 +164,8 @@ async def _by_url(step: Download, scene: Scene, wanted: "asyncio.Future[Download
             return wanted.result()
         if refused.done():
             raise refused.result()
-        if (error := going.exception()) is not None:
-            raise error
+        if isinstance(error := going.exception(), Error):
+            raise told(error, url, scene) or error
         raise StepFailed("the address gave nothing to download")
     finally:
         refused.cancel()
@@ -196,7 +196,7 @@ async def _as_attachment(
             await session.send("Fetch.continueResponse", answer)
         elif "responseErrorReason" in event:
             # The navigation's own error says more.
-            await session.send("Fetch.failRequest", {"requestId": request, "errorReason": event["responseErrorReason"]})
+            await session.send("Fetch.continueRequest", {"requestId": request})
         else:
             if not refused.done():
                 marks = {header["name"].lower(): header["value"] for header in headers}

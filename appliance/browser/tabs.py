@@ -50,10 +50,16 @@ class Tabs:
         """Gets the next download, where a step waits for one; any other is cancelled."""
         self.changed = asyncio.Event()
         """Set where tabs or responses came or went."""
+        self.closed = asyncio.Event()
+        """Set where the context is gone, and with it perhaps the browser."""
         self.crashed: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
         self._current: Page | None = self.pages[-1] if self.pages else None
         self._chores: set[asyncio.Task[None]] = set()
-        self._listeners: list[tuple[str, Any]] = [("page", self._opened), ("dialog", self._dialog)]
+        self._listeners: list[tuple[str, Any]] = [
+            ("page", self._opened),
+            ("dialog", self._dialog),
+            ("close", self._closed),
+        ]
         self._of_page: list[tuple[str, Any]] = [
             ("close", self._gone),
             ("crash", self._crash),
@@ -111,6 +117,9 @@ class Tabs:
                 await closed
         # One that does not go is left to its context, which ends with the task.
         self._gone(page)
+
+    def _closed(self, _: BrowserContext) -> None:
+        self.closed.set()
 
     def _add(self, page: Page) -> None:
         if page not in self.pages:

@@ -83,6 +83,6 @@ def cut_text(text: str, limit_bytes: int) -> str:
     room = max(limit_bytes - 100, 0)
     head = text[:room]
     # Most text takes one byte a character; else its beginning is shortened until it fits.
-    while head and size_of(head) > room:
-        head = head[: len(head) * room // size_of(head)] if size_of(head) > room * 1.01 else head[:-16]
+    while head and (size := size_of(head) - 2) > room:
+        head = head[: len(head) * room // size - 1]
     return f"{head}\n[… {len(text) - len(head)} of {len(text)} characters left out …]"

@@ -93,6 +93,15 @@ class Stage:
     pages: Pages
     folder: Path
     told: list[tuple[int, StepResult]] = field(default_factory=list)
+    _told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def first_told(self) -> None:
+        """Wait until a step has ended."""
+        await self._told.wait()
+
+    def _tell(self, index: int, result: StepResult) -> None:
+        self.told.append((index, result))
+        self._told.set()
 
     async def perform(
         self, *steps: dict[str, Any], secrets: Mapping[str, str] | None = None, **more: Any
@@ -106,7 +115,7 @@ class Stage:
             folder=self.folder,
             deadline_s=asyncio.get_running_loop().time() + time_s,
             secrets=secrets or {},
-            on_step=lambda index, result: self.told.append((index, result)),
+            on_step=self._tell,
         )
 
     def spec(self, *steps: dict[str, Any], **more: Any) -> BrowserRun:
