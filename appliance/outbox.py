@@ -19,6 +19,8 @@ class Outbox:
         """The newest event that a hub has acked."""
         self.on_added: Callable[[bool], None] | None = None
         """Called after events became durable; True where one of them ends a task."""
+        self.on_acked: Callable[[], None] | None = None
+        """Called after a hub acked events."""
         self._bodies: deque[str] = deque()
         self._bytes = 0
 
@@ -42,6 +44,8 @@ class Outbox:
         self.acked = seq
         while self._bodies and self.head - len(self._bodies) < seq:
             self._bytes -= len(self._bodies.popleft())
+        if self.on_acked is not None:
+            self.on_acked()
 
     def held(self, first: int, last: int) -> list[str] | None:
         """The bodies of the events `first` to `last`; None where they are no longer in memory."""

@@ -22,6 +22,7 @@ from appliance.errors import HubUnsuitable
 from appliance.journal import SET_FACT
 from appliance.link import Link
 from appliance.live import boot_s, now_ms
+from appliance.upload import Uploader
 from cloudsync.backoff import Backoff
 from cloudsync.errors import ChannelClosed, ProtocolViolation, SyncError
 from cloudsync.identity import public_key, sign
@@ -79,6 +80,8 @@ class Uplink:
         facts = engine.journal.facts
         self.status = LinkStatus(LinkState.LOCAL, now_ms())
         self.session = facts.session
+        self.uploader = Uploader(engine.executor.artifacts, engine.outbox)
+        engine.outbox.on_acked = self.uploader.acked
         self._engine = engine
         self._last = facts.last
         self._command_seq = facts.command_seq
@@ -285,6 +288,8 @@ class Uplink:
             if isinstance(answer, Denied):
                 raise _Denial(answer)
             raise ProtocolViolation(f"'{answer.type}' after rolled_back")
+        if welcome.event_seq < engine.outbox.acked:  # the hub was restored, and may have lost artifacts too
+            engine.executor.artifacts.unstored(welcome.event_seq)
         engine.outbox.ack(welcome.event_seq)
         await engine.journal.committed(
             [(SET_FACT, ("last", welcome.session)), (SET_FACT, ("acked_event_seq", welcome.event_seq))]
@@ -305,6 +310,10 @@ class Uplink:
             engine, channel, hub_has=welcome.event_seq, command_seq=self._command_seq, health=self._health
         )
         self._say(LinkState.CONNECTED)
+        sending = asyncio.get_running_loop().create_task(
+            self.uploader.run(engine.enrolment.web_url or "", welcome.token)
+        )
+        sending.add_done_callback(_sending_ended)
         try:
             link.begin()
             while True:
@@ -319,6 +328,7 @@ class Uplink:
                         link.receive(message)
         finally:
             self._link = None
+            sending.cancel()
             link.end()
             # What was handed to the journal before the cut is in it when the next hello is made.
             await engine.journal.committed([])
@@ -381,3 +391,8 @@ class Uplink:
         executor = self._engine.executor
         queue = {"queued": len(executor.waiting), "running": len(executor.running)}
         return {**health.pulse(self._engine.folder.path), "queue": queue, "unsynced": self._engine.outbox.unsynced}
+
+
+def _sending_ended(sending: "asyncio.Task[None]") -> None:
+    if not sending.cancelled() and (error := sending.exception()) is not None:
+        log.error("artifacts are not sent until the next session", exc_info=error)

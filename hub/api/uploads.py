@@ -21,7 +21,7 @@ from hub.artifacts import Content
 from hub.auth import bearer
 from hub.blobs import full
 from hub.dispatch import now_ms
-from hub.errors import Refusal, not_found
+from hub.errors import Refusal
 from hub.signing import SessionToken
 from hub.tenancy import PLAN_ARTIFACT_BYTES
 
@@ -151,7 +151,8 @@ def _expected(hub: Context, token: SessionToken, sha256: str) -> tuple[Content, 
     rows = hub.store.read_now(artifacts.EXPECTED, (token.customer_id, sha256, token.box_id))
     if not rows:
         hint = "a content is sent after the outcome that names it was acked"
-        raise not_found(f"artifact of box '{token.box_id}' with sha256", sha256[:64], hint)
+        detail = f"no outcome of box '{token.box_id}' names a content with sha256 {sha256[:64]}"
+        raise Refusal(404, "not_named", detail, hint=hint)
     return Content(token.customer_id, sha256, rows[0]["size_bytes"]), bool(rows[0]["is_settled"])
 
 

@@ -176,10 +176,10 @@ async def test_a_box_reaches_only_what_its_own_outcomes_name(hub: RunningHub) ->
     await hub.customer("other")
     theirs = await Sender.of(hub, "box-2", "other", b"theirs")
     for data in (DATA, b"of nobody"):
-        assert problem(await theirs.look(data)) == (404, "not_found")
-        assert problem(await theirs.send(0, data, data)) == (404, "not_found")
+        assert problem(await theirs.look(data)) == (404, "not_named")
+        assert problem(await theirs.send(0, data, data)) == (404, "not_named")
     sibling = await Sender.of(hub, "box-3", "acme", b"sibling")
-    assert problem(await sibling.send(0, DATA)) == (404, "not_found")
+    assert problem(await sibling.send(0, DATA)) == (404, "not_named")
     answer = await hub.http(theirs.token).get("/api/v1/uploads/..%2f..%2fhub.db")
     assert answer.status == 404
     assert (await sender.look()).json()["offset"] == 0
