@@ -24,7 +24,7 @@ BACKLOG: Final = 128
 # A name keeps its addresses this long, as in a browser: its page's connections all go to the same ones.
 NAME_KEPT_S: Final = 60.0
 NAMES_KEPT: Final = 1000
-BLOCKED_KEPT: Final = 200
+BLOCKED_KEPT: Final = 1000
 
 _DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _OWN: Final = frozenset({Kind.LOOPBACK, Kind.UNSPECIFIED})
@@ -59,7 +59,7 @@ class FilterProxy:
         self._relays: set[Relay] = set()
         self._names: dict[str, tuple[float, Sequence[Address]]] = {}
         self._reasons: dict[tuple[Host, int], str] = {}
-        self._lookups: dict[str, asyncio.Task[None]] = {}
+        self._lookups: dict[str, asyncio.Task[Sequence[Address]]] = {}
         self._listener: asyncio.Server | None = None
         self._port = 0
 
@@ -138,15 +138,17 @@ class FilterProxy:
             expires, addresses = self._names.get(str(host), (0.0, ()))
             if expires <= asyncio.get_running_loop().time():
                 return None
-        if port in self._own_ports and any(kind_of(address) in _OWN for address in addresses):
-            return Verdict((), f"{host} port {port} is the proxy of a browser task")
-        return self._policy.judge(host, port, addresses)
+        return self._verdict(host, port, addresses)
 
     async def judge(self, host: Host, port: int) -> Verdict:
         """The same, with a look-up if need be. Raises `Unreachable`."""
-        while (verdict := self.judged(host, port)) is None:
-            await self._look_up(str(host))
-        return verdict
+        verdict = self.judged(host, port)
+        return verdict or self._verdict(host, port, await self._look_up(str(host)))
+
+    def _verdict(self, host: Host, port: int, addresses: Sequence[Address]) -> Verdict:
+        if port in self._own_ports and any(kind_of(address) in _OWN for address in addresses):
+            return Verdict((), f"{host} port {port} is the proxy of a browser task")
+        return self._policy.judge(host, port, addresses)
 
     def refused(self, host: Host, port: int, reason: str) -> None:
         """Notes a request that is refused."""
@@ -171,20 +173,27 @@ class FilterProxy:
             return await connect(make, addresses, port)
         return await connect_through(self.upstream, make, addresses[0], port, self._resolver)
 
-    async def _look_up(self, name: str) -> None:
+    async def _look_up(self, name: str) -> Sequence[Address]:
         """Asks for a name once, however many wait for it."""
         lookup = self._lookups.get(name)
         if lookup is None:
             lookup = asyncio.create_task(self._resolver_answer(name))
             self._lookups[name] = lookup
-            lookup.add_done_callback(lambda _: self._lookups.pop(name, None))
-        await asyncio.shield(lookup)
+            lookup.add_done_callback(lambda done: self._looked_up(name, done))
+        return await asyncio.shield(lookup)
 
-    async def _resolver_answer(self, name: str) -> None:
-        addresses = await self._resolver(name)
+    def _looked_up(self, name: str, lookup: asyncio.Task[Sequence[Address]]) -> None:
+        del self._lookups[name]
+        if not lookup.cancelled():
+            # Those who waited may all be gone, and then nobody else asks how it failed.
+            lookup.exception()
+
+    async def _resolver_answer(self, name: str) -> Sequence[Address]:
+        addresses = tuple(await self._resolver(name))
         while len(self._names) >= NAMES_KEPT:
             del self._names[next(iter(self._names))]
-        self._names[name] = (asyncio.get_running_loop().time() + NAME_KEPT_S, tuple(addresses))
+        self._names[name] = (asyncio.get_running_loop().time() + NAME_KEPT_S, addresses)
+        return addresses
 
 
 def _with_near(policy: AllowPolicy) -> AllowPolicy:
