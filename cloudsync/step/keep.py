@@ -163,6 +163,6 @@ class SetCookies(StepBase):
 
 
 class SaveProfile(StepBase):
-    """Keep cookies and storage as they are now in the task's `profile`, once the task has succeeded."""
+    """Keep cookies and storage, as they are when the task has succeeded, in its `profile`."""
 
     action: Literal["save_profile"]
