@@ -4,13 +4,13 @@ import os
 import random
 from collections.abc import Callable, Sequence
 
-from appliance.journal import ADD_TASK, END_TASK, INTEND, RUN_TASK, Journal
+from appliance.journal import ADD_TASK, END_TASK, FORGET_STEPS, INTEND, RUN_TASK, Journal
 from appliance.live import LiveTask
 from appliance.outbox import Outbox
 from appliance.planner import Refuse
 from appliance.writer import Statement
 from cloudsync.messages import ArtifactEvent, FlaggedEvent, LocalTask, Message, TaskEvent, encode_entry
-from cloudsync.spec import Outcome
+from cloudsync.spec import BrowserRun, Outcome
 from cloudsync.task import Origin, TaskState
 
 # Seeded by the system once: an id must be unlike any other, not unforeseeable.
@@ -130,6 +130,8 @@ class Batch:
         error_code = None if outcome.error is None else outcome.error.code
         values = (state.value, task.started_at_ms, outcome.ended_at_ms, outcome.exit_code, error_code, seq, task.id)
         self._statements.append((END_TASK, values))
+        if isinstance(task.spec, BrowserRun):
+            self._statements.append((FORGET_STEPS, (task.id,)))
 
     def commit(self) -> None:
         """Hand it over."""

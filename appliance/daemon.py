@@ -1,6 +1,7 @@
 """`operis-box run`: opens everything in order, works until a signal, closes in reverse.
 
-SIGTERM leaves running bash tasks to the spawner, and the next daemon takes them up; SIGINT ends them as interrupted.
+SIGTERM leaves running bash tasks to the spawner, and the next daemon takes them up; SIGINT ends them as interrupted. A
+browser ends with its daemon: its tasks are interrupted, but for those that the next daemon may try again.
 """
 
 import asyncio
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 PRUNE_S: Final = 600.0
 # How long a stop by SIGINT waits for the hub to have the last outcomes.
 LAST_EVENTS_S: Final = 2.0
+# The browser is started when the daemon's own start is over.
+BROWSER_AFTER_S: Final = 2.0
 # A stop waits no longer for a hub that does not close its end.
 UPLINK_STOP_S: Final = 3.0
 # The writer thread must not wait a whole default slice (5 ms) for the loop's thread, nor the loop for it.
@@ -55,15 +58,19 @@ async def _run(data: Path, settings: BoxSettings) -> int:
             # What is alive now stays: the collector need not look through it again and again.
             gc.freeze()
             log.info("operis-box ready", extra={"data": data, "box": engine.enrolment.box_id or "not enrolled"})
-            return await _work(engine, uplink, stopped)
+            return await _work(engine, uplink, stopped, starts_browser=settings.browser == "auto")
         finally:
             await api.stop()
     finally:
         await engine.close()
 
 
-async def _work(engine: Engine, uplink: Uplink, stopped: "asyncio.Future[signal.Signals]") -> int:
+async def _work(
+    engine: Engine, uplink: Uplink, stopped: "asyncio.Future[signal.Signals]", *, starts_browser: bool
+) -> int:
     loop = asyncio.get_running_loop()
+    if starts_browser:
+        loop.call_later(BROWSER_AFTER_S, engine.executor.browsing.supervisor.warm_up)
     linking = loop.create_task(uplink.run())
     pruning = loop.create_task(_prune(engine))
     try:
@@ -75,6 +82,8 @@ async def _work(engine: Engine, uplink: Uplink, stopped: "asyncio.Future[signal.
         log.info("stopping", extra={"signal": number.name, "running": len(engine.executor.running)})
         if number is signal.SIGINT:
             await engine.end_tasks()
+            await uplink.drained(LAST_EVENTS_S)
+        elif await engine.end_browsing():
             await uplink.drained(LAST_EVENTS_S)
         return 130 if number is signal.SIGINT else 0
     finally:

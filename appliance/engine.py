@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from appliance import identity, spawn
 from appliance.bash import TaskUser
+from appliance.browser.supervisor import BrowserLimits
 from appliance.executor import Executor, Limits
 from appliance.folder import DataFolder, unusable
 from appliance.intake import Intake
@@ -39,6 +40,7 @@ class EngineSettings:
 
     limits: Limits = field(default_factory=Limits)
     task_user: str | None = None
+    browser: BrowserLimits = field(default_factory=BrowserLimits)
 
 
 class Engine:
@@ -69,6 +71,8 @@ class Engine:
         user = TaskUser.named(settings.task_user)
         folder = DataFolder.open(path)
         try:
+            if user.switch_to is not None:
+                folder.let_pass()
             enrolment = identity.Enrolment.load(folder.enrolment)
             is_old_box = folder.key.exists()
             private_key = identity.load_key(folder.key, create=enrolment.box_id is None)
@@ -82,7 +86,7 @@ class Engine:
         try:
             facts = journal.facts
             outbox = Outbox(facts.event_seq, facts.acked_event_seq)
-            executor = Executor(folder, journal, outbox, settings.limits, user, spawn.boot_id())
+            executor = Executor(folder, journal, outbox, settings.limits, user, spawn.boot_id(), settings.browser)
             executor.hub_work_held = facts.hub_work_held
             engine = cls(folder, private_key, enrolment, journal, executor)
             if journal.damaged is not None:
@@ -111,10 +115,17 @@ class Engine:
         self.executor.close()
         await self.executor.end_all(Intent.STOP)
 
+    async def end_browsing(self) -> bool:
+        """Take no more tasks on and end the browser; whether a task was interrupted by that."""
+        self.executor.close()
+        await self.executor.browsing.close()
+        return self.executor.interrupt_browsing()
+
     async def close(self) -> None:
         """Stop. What runs goes on under the spawner."""
         self.executor.close()
         await self.recovery.close()
+        await self.end_browsing()
         await self.executor.outcomes.close()
         self.executor.disconnect()
         last = [(SET_FACT, ("clean_stop", self.executor.boot_id)), (SET_FACT, ("acked_event_seq", self.outbox.acked))]

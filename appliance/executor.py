@@ -8,15 +8,17 @@ before anybody hears of it. So whatever is killed, the next start finds in the j
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from appliance import bash
-from appliance.artifacts import ArtifactStore
+from appliance.artifacts import ArtifactStore, Found
 from appliance.batch import Batch, task_event
+from appliance.browser.launcher import KEY_PREFIX
+from appliance.browser.supervisor import BrowserLimits
+from appliance.browsing import Browsing, outcome_of
 from appliance.folder import DataFolder, discard
 from appliance.journal import Journal
 from appliance.live import Finished, LiveTask, boot_s, now_ms
@@ -31,10 +33,11 @@ from appliance.planner import (
 )
 from appliance.pool import FolderPool
 from appliance.spawn import Event, Exited, Gone, Spawner, SpawnerError, SpawnFailed, Started
+from appliance.waiting import Lane, Waiting
 from appliance.watch import HUB, Offer, Watch
 from cloudsync.messages import Stream
-from cloudsync.spec import BashExec, BrowserRun, ErrorBody, Usage
-from cloudsync.task import Origin, TaskState
+from cloudsync.spec import MAX_ATTEMPTS, BashExec, BrowserRun, ErrorBody, Usage
+from cloudsync.task import TaskState
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +70,7 @@ class Executor:
         limits: Limits,
         user: bash.TaskUser,
         boot_id: str,
+        browser: BrowserLimits | None = None,
     ) -> None:
         self.limits = limits
         self.boot_id = boot_id
@@ -74,7 +78,7 @@ class Executor:
         """Accepted or running, by id."""
         self.running: dict[str, LiveTask] = {}
         """Those that are running, by the key of their attempt."""
-        self.waiting: deque[LiveTask] = deque()
+        self.waiting = Waiting()
         self.hub_work_held = False
         """The journal is an older copy of what the hub has: hub-made tasks are not started."""
         self.spawner: Spawner | None = None
@@ -87,6 +91,9 @@ class Executor:
         )
         self.outcomes = Outcomes(
             journal, FolderPool(folder.pool), self.artifacts, self.new_batch, limits.spool_limit_bytes, self._settled
+        )
+        self.browsing = Browsing(
+            folder, journal, self.watch, user, browser or BrowserLimits(), self._browser_ended, self.fill
         )
         self._folder = folder
         self._journal = journal
@@ -124,16 +131,18 @@ class Executor:
         batch.commit()
 
     def _fill(self, batch: Batch, new: Sequence[LiveTask]) -> None:
-        held: list[LiveTask] = []
         if self.is_closing or self._is_held:
             return
         while self.waiting and len(self.running) < self.limits.concurrency:
-            task = self.waiting.popleft()
-            if self.hub_work_held and task.origin is Origin.HUB:
-                held.append(task)
-            else:
-                self.begin(batch, task, is_new=task in new)
-        self.waiting.extendleft(reversed(held))
+            task = self.waiting.next(self._may_start)
+            if task is None:
+                return
+            self.begin(batch, task, is_new=task in new)
+
+    def _may_start(self, lane: Lane) -> bool:
+        if lane.is_hubs and self.hub_work_held:
+            return False
+        return not lane.is_browser or self.browsing.may_start(lane)
 
     def begin(self, batch: Batch, task: LiveTask, *, is_new: bool = False) -> None:
         """accepted, running -> running: the next attempt, whose process is started when this is durable."""
@@ -144,13 +153,20 @@ class Executor:
         task.folder = self._folder.attempt(task.id, task.attempt)
         task.started_at_ms, task.started_boot_s = now, None
         task.is_due = task.is_followed = False
-        self.running[task.key] = task
+        task.steps = {}
+        self.take_up(task)
         batch.event(task_event(task, TaskState.RUNNING, now, made_here=task.made_here() if is_new else None))
         if is_new:
             batch.insert(task)
         else:
             batch.run(task)
         batch.then(partial(self.spawn, task, task.attempt))
+
+    def take_up(self, task: LiveTask) -> None:
+        """It runs, or was found running: it has a slot from now on."""
+        self.running[task.key] = task
+        if isinstance(task.spec, BrowserRun):
+            self.browsing.takes(task)
 
     def spawn(self, task: LiveTask, attempt: int) -> None:
         """Ask for the process; without a spawner, recovery asks the next one."""
@@ -166,7 +182,7 @@ class Executor:
                     self.spawner.spawn(bash.request(task.id, attempt, spec, task.folder, self.user, reuse))
                     task.is_followed = True
                 case BrowserRun():
-                    self._ended(task, spawn_failed("this box has no browser"), None)
+                    self.browsing.start(task)
         except OSError as error:
             self._ended(task, spawn_failed(f"cannot write the task's standard input: {error.strerror}"), None)
         except SpawnerError:
@@ -205,7 +221,11 @@ class Executor:
 
     def terminate(self, task: LiveTask) -> None:
         """Send the tree of a task the signals that end it; its intent is durable."""
-        if self.spawner is not None and task.key in self.running:
+        if task.key not in self.running:
+            return
+        if isinstance(task.spec, BrowserRun):
+            self.browsing.cancel(task)
+        elif self.spawner is not None:
             try:
                 grace_s = 0.0 if task.intent is Intent.BEGIN_ANEW else GRACE_S
                 self.spawner.terminate(task.key, grace_s)
@@ -214,6 +234,9 @@ class Executor:
 
     def on_event(self, event: Event) -> None:
         """The spawner reports."""
+        if event.key.startswith(KEY_PREFIX):
+            self.browsing.supervisor.on_event(event)
+            return
         task = self.running.get(event.key)
         match event:
             case Exited():
@@ -246,6 +269,7 @@ class Executor:
     def on_lost(self) -> None:
         """The spawner's connection broke: recovery brings the next one."""
         self.outcomes.unwatched |= self.outcomes.pool.clear()
+        self.browsing.supervisor.detach()
         for task in self.tasks.values():
             if task.is_followed and task.key not in self.running:  # over, its outcome on its way to the disk
                 self.outcomes.unwatched[task.key] = task.folder
@@ -259,20 +283,40 @@ class Executor:
         self._fill(batch, ())
         batch.commit()
 
+    def _browser_ended(self, task: LiveTask, ending: Ending, left: Sequence[Found] = ()) -> None:
+        if self.running.get(task.key) is not task:
+            return  # recovery has found it lost meanwhile
+        batch = self.new_batch()
+        self.finish(batch, task, ending, None, left=left)
+        self._fill(batch, ())
+        batch.commit()
+
     def finish(
-        self, batch: Batch, task: LiveTask, ending: Ending, usage: Usage | None, ended_at_ms: int | None = None
+        self,
+        batch: Batch,
+        task: LiveTask,
+        ending: Ending,
+        usage: Usage | None,
+        ended_at_ms: int | None = None,
+        left: Sequence[Found] = (),
     ) -> None:
         """running -> a final state, or the next attempt where the ending says so."""
         self.watch.remove(task)
         del self.running[task.key]
+        if isinstance(task.spec, BrowserRun):
+            self.browsing.over()
         if ending.retry and not self.is_closing and not self._is_held:
             batch.then(partial(discard, task.folder))
             self.begin(batch, task)
         else:
-            self.outcomes.record(batch, task, ending, usage, ended_at_ms)
+            result, whole = outcome_of(task, len(left))
+            left = left if whole is None else [*left, whole]
+            self.outcomes.record(batch, task, ending, usage, ended_at_ms, result=result, left=left)
 
     def _settled(self, task: LiveTask) -> None:
         self.tasks.pop(task.id, None)
+        if isinstance(task.spec, BrowserRun) and task.attempt > 0:
+            self.browsing.settled(task)
         if self._is_drained():
             self._drained.set()
 
@@ -306,6 +350,15 @@ class Executor:
             except TimeoutError:
                 log.warning("tasks do not end", extra={"tasks": [task.id for task in self.running.values()]})
 
+    def interrupt_browsing(self) -> bool:
+        """running -> interrupted: the browser was ended. Those that may be tried again are left to the next daemon."""
+        batch = self.new_batch()
+        over = [task for task in self.running.values() if isinstance(task.spec, BrowserRun) and not _may_retry(task)]
+        for task in over:
+            self.finish(batch, task, intended(task.intent or Intent.STOP, task.intent_by, task.spec.timeout_s), None)
+        batch.commit()
+        return bool(over)
+
     def interrupt_waiting(self) -> None:
         """accepted -> interrupted: the box begins a new incarnation."""
         batch = self.new_batch()
@@ -337,3 +390,7 @@ class Executor:
             except SpawnerError:
                 log.debug("the spawner is gone already")
             spawner.close()
+
+
+def _may_retry(task: LiveTask) -> bool:
+    return task.spec.idempotent and task.intent is None and task.attempt < MAX_ATTEMPTS

@@ -30,6 +30,10 @@ class DataFolder:
         self.attempts = path / "attempts"
         self.artifacts = path / "artifacts"
         self.pool = path / "pool"
+        self.browser = path / "browser"
+        self.runners = self.browser / "runners"
+        self.browser_temporary = self.browser / "tmp"
+        self.profiles = self.browser / "profiles"
         self.local_api = path / "box.sock"
         self._lock_fd = lock_fd
 
@@ -52,7 +56,15 @@ class DataFolder:
             _take_lock(path, lock_fd)
             _check_format(path)
             folder = cls(path, lock_fd)
-            for part in (folder.attempts, folder.artifacts, folder.pool):
+            for part in (
+                folder.attempts,
+                folder.artifacts,
+                folder.pool,
+                folder.browser,
+                folder.runners,
+                folder.browser_temporary,
+                folder.profiles,
+            ):
                 part.mkdir(mode=0o700, exist_ok=True)
             sync_folder(path)
         except OSError as error:
@@ -62,6 +74,11 @@ class DataFolder:
             os.close(lock_fd)
             raise
         return folder
+
+    def let_pass(self) -> None:
+        """Let the task user reach, without seeing what else is there, the folders that its browser writes to."""
+        for part in (self.path, self.attempts, self.browser, self.browser_temporary):
+            part.chmod(0o711)
 
     def close(self) -> None:
         """Let another daemon have it."""

@@ -13,7 +13,7 @@ from appliance.executor import Executor
 from appliance.folder import DataFolder, free_bytes
 from appliance.journal import SET_FACT, Journal
 from appliance.live import LiveTask, now_ms
-from appliance.planner import Accept, CancelTask, Flag, Ignore, Refuse, no_browser, plan_command
+from appliance.planner import Accept, CancelTask, Flag, Ignore, Refuse, plan_command
 from cloudsync.ids import ordered_id
 from cloudsync.messages import ENTRY_LIMIT_BYTES, FlaggedEvent, TaskEvent
 from cloudsync.spec import ErrorBody, Outcome, TaskSpec, encode_spec, spec_digest
@@ -74,7 +74,7 @@ class Intake:
         if task_id is not None and (known := self._known_digest(task_id)) is not None:
             await self._journal.committed([])
             raise IdReused(task_id, is_same=known == spec_digest(spec_json))
-        refusal = self.refusal() or no_browser(spec)
+        refusal = self.refusal()
         if self._executor.is_closing:
             hint = "Send it again when the daemon is back."
             refusal = ErrorBody(code="stopping", message="the box's daemon is being stopped", hint=hint)

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from appliance.folder import DataFolder, attempt_key
 from appliance.planner import Intent, Running
 from cloudsync.messages import LocalTask
-from cloudsync.spec import SPEC, BashExec, Outcome, TaskSpec
+from cloudsync.spec import SPEC, BashExec, BrowserRun, Outcome, StepResult, TaskSpec
 from cloudsync.task import Origin, TaskState
 
 
@@ -35,6 +35,10 @@ class LiveTask:
     """That it runs is durable: its process may be ordered."""
     is_followed: bool = False
     """The spawner will tell this daemon when nothing of the attempt lives any more."""
+    steps: dict[int, StepResult] = field(default_factory=dict)
+    """Of a browser task: what the steps of this attempt gave, by number from 0 on."""
+    notes: list[str] = field(default_factory=list)
+    """Of a browser task: what its maker should know beside that."""
 
     @classmethod
     def from_row(cls, row: dict[str, Any], folder: DataFolder) -> Self:
@@ -75,7 +79,13 @@ class LiveTask:
     def as_running(self) -> Running:
         """What the planner needs to know of it."""
         return Running(
-            self.attempt, self.boot_id, self.spec.idempotent, self.spec.timeout_s, self.intent, self.intent_by
+            attempt=self.attempt,
+            boot_id=self.boot_id,
+            is_browser=isinstance(self.spec, BrowserRun),
+            is_idempotent=self.spec.idempotent,
+            timeout_s=self.spec.timeout_s,
+            intent=self.intent,
+            by=self.intent_by,
         )
 
     def made_here(self) -> LocalTask | None:
@@ -97,6 +107,13 @@ class Finished:
     task_id: str
     state: TaskState
     outcome: Outcome
+
+
+def browser_spec(task: LiveTask) -> BrowserRun:
+    """The spec of a browser task; `TypeError` where it is no such task."""
+    if not isinstance(task.spec, BrowserRun):
+        raise TypeError(f"task {task.id} is no browser task")
+    return task.spec
 
 
 NS_PER_S: Final = 1_000_000_000

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from cloudsync import spec as specs
 from cloudsync.messages import COMMAND, Cancel, Run, describe
-from cloudsync.spec import KINDS, SPEC, BrowserRun, ErrorBody, TaskSpec, encode_spec, spec_digest
+from cloudsync.spec import KINDS, SPEC, ErrorBody, TaskSpec, encode_spec, spec_digest
 from cloudsync.task import TaskState
 
 # What is quoted in a message may be as long as an entry, and several times that when encoded.
@@ -131,19 +131,9 @@ def _plan_run(run: Run, known_digest: Callable[[str], str | None], refusal: Erro
             hint="Send it again, with a longer deliver_within_s where the box is often away.",
         )
         return Refuse(run.task_id, TaskState.EXPIRED, body, run, spec_json)
-    refusal = refusal or no_browser(spec)
     if refusal is not None:
         return Refuse(run.task_id, TaskState.REJECTED, refusal, run, spec_json)
     return Accept(run, spec, spec_json)
-
-
-def no_browser(spec: TaskSpec) -> ErrorBody | None:
-    """Why a browser task is not accepted: the box runs none."""
-    if not isinstance(spec, BrowserRun):
-        return None
-    return ErrorBody(
-        code="no_browser", message="this box runs no browser tasks", hint="Update it to a version that does."
-    )
 
 
 def _not_understood(entry: object, message: str) -> Step:
@@ -225,12 +215,14 @@ class Loss(StrEnum):
     """What took the process of a running task away."""
 
     SPAWNER_KILLED = "spawner_killed"
+    BROWSER_LOST = "browser_lost"
     BOX_RESTARTED = "box_restarted"
     POWER_CUT = "power_cut"
 
 
 _LOSS: Final = {
     Loss.SPAWNER_KILLED: "the process that runs the box's tasks was killed, and the task with it",
+    Loss.BROWSER_LOST: "the browser ended with the box's daemon or with the spawner while the task ran",
     Loss.BOX_RESTARTED: "the box was restarted while the task ran",
     Loss.POWER_CUT: "the box lost its power or was reset while the task ran",
 }
@@ -242,6 +234,7 @@ class Running:
 
     attempt: int
     boot_id: str
+    is_browser: bool
     is_idempotent: bool
     timeout_s: float
     intent: Intent | None
@@ -291,7 +284,8 @@ def recover(task: Running, evidence: Evidence) -> Recovery:
     if is_same_boot and not evidence.was_started:
         return Recovery(Verdict.START)
     after_boot = Loss.BOX_RESTARTED if evidence.stopped_in_order else Loss.POWER_CUT
-    loss = Loss.SPAWNER_KILLED if is_same_boot else after_boot
+    in_boot = Loss.BROWSER_LOST if task.is_browser else Loss.SPAWNER_KILLED
+    loss = in_boot if is_same_boot else after_boot
     ending = _interrupted(str(loss), _LOSS[loss])
     if task.is_idempotent and task.attempt < specs.MAX_ATTEMPTS:
         ending = Ending(ending.state, None, ending.error, retry=True)

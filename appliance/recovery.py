@@ -6,6 +6,7 @@ The journal says what may run, the spawner what does, the attempts' folders what
 import asyncio
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from appliance import bash, spawn
@@ -15,7 +16,7 @@ from appliance.journal import SET_FACT, Journal
 from appliance.live import LiveTask
 from appliance.planner import Ending, Evidence, Verdict, recover
 from appliance.spawn import Exited, Spawner, SpawnerError
-from cloudsync.spec import Usage
+from cloudsync.spec import BrowserRun, StepResult, Usage
 from cloudsync.task import TaskState
 
 log = logging.getLogger(__name__)
@@ -53,10 +54,13 @@ class Recovery:
             task = LiveTask.from_row(row, self._folder)
             executor.tasks[task.id] = task
             if task.state is TaskState.RUNNING:
-                executor.running[task.key] = task
+                executor.take_up(task)
+                steps = self._journal.steps(task.id, task.attempt)
+                task.steps = {n: StepResult.model_validate_json(body) for n, body in steps.items()}
             else:
                 executor.waiting.append(task)
         executor.on_spawner_lost = self._on_lost
+        await executor.browsing.open()
         self._journal.commit([(SET_FACT, ("clean_stop", ""))])
         async with self._lock:
             await self._connect()
@@ -106,6 +110,7 @@ class Recovery:
             return  # it died after its hello; `on_lost` has asked for the next one
         executor.spawner = spawner
         spawner.prepare(bash.prepared(executor.user), self._folder.pool)
+        executor.browsing.supervisor.attach(spawner)
         await self._bury(self._set_right(spawner, early))
         await self._end_unwatched()
 
@@ -117,13 +122,17 @@ class Recovery:
             record = spawn.read_exit(task.folder, task.key, executor.boot_id)
             told = early.get(task.key)
             seen = told or record
+            is_browser = isinstance(task.spec, BrowserRun)
             evidence = Evidence(
                 boot_id=executor.boot_id,
                 has_exit=seen is not None,
                 exit_code=None if seen is None else seen.exit_code,
                 signal=None if seen is None else seen.signal,
                 is_alive=task.key in spawner.running,
-                was_started=(task.folder / "stdout").exists() or (task.folder / "started").exists(),
+                # A browser task's folder is made just before it is handed over.
+                was_started=task.folder.exists()
+                if is_browser
+                else (task.folder / "stdout").exists() or (task.folder / "started").exists(),
                 stopped_in_order=self._clean_stop == task.boot_id,
             )
             found = recover(task.as_running(), evidence)
@@ -151,6 +160,7 @@ class Recovery:
     async def _bury(self, over: list[Burial]) -> None:
         """End what is left of the trees of tasks that are over, then record what became of them."""
         executor = self._executor
+        await self._end_runners()
         await asyncio.gather(*(self._kill_leftovers(burial.task) for burial in over))
         batch = executor.new_batch()
         for burial in over:
@@ -158,6 +168,15 @@ class Recovery:
                 executor.finish(batch, burial.task, burial.ending, burial.usage, burial.ended_at_ms)
         batch.commit()
         executor.fill()
+
+    async def _end_runners(self) -> None:
+        """End browsers whose daemon or spawner is gone: none of their tasks may go on beside its next attempt."""
+        ours = self._executor.browsing.supervisor.keys
+        for folder in [folder for folder in self._folder.runners.iterdir() if folder.name not in ours]:
+            await self._kill(folder.name, folder)
+            await asyncio.to_thread(remove_tree, folder)
+        for temporary in [each for each in self._folder.browser_temporary.iterdir() if each.name not in ours]:
+            await asyncio.to_thread(remove_tree, temporary)
 
     async def _kill_leftovers(self, task: LiveTask) -> None:
         if task.boot_id == self._executor.boot_id:
@@ -172,10 +191,10 @@ class Recovery:
             if folder is not None and key not in outcomes.keeping:
                 discard(folder)
 
-    async def _kill(self, key: str) -> None:
+    async def _kill(self, key: str, folder: Path | None = None) -> None:
         spawner = self._executor.spawner
         spare_pid = 0 if spawner is None else spawner.pid
-        folder = self._folder.attempts / key
+        folder = folder or self._folder.attempts / key
         try:
             killed = await asyncio.to_thread(spawn.kill_leftovers, folder / "started", key, spare_pid)
         except SpawnerError as error:
@@ -194,7 +213,7 @@ class Recovery:
         owned = {task.key for task in executor.tasks.values()}
         folders = [folder for folder in self._folder.attempts.iterdir() if folder.name not in owned]
         alive = {} if spawner is None else dict(spawner.running)
-        for key in alive.keys() - executor.running.keys():
+        for key in alive.keys() - executor.running.keys() - executor.browsing.supervisor.keys:
             log.warning("a process that no task owns is killed", extra={"key": key})
             if spawner is not None:
                 spawner.kill(key)

@@ -3,7 +3,7 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
@@ -15,6 +15,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from appliance.browser.supervisor import BrowserLimits
 from appliance.engine import EngineSettings
 from appliance.errors import SettingsWrong
 from appliance.executor import Limits
@@ -47,6 +48,10 @@ def _address(text: str, schemes: tuple[str, str], example: str) -> str:
     return text
 
 
+# As in {{secret:NAME}}.
+SecretName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
+
+
 class BoxSettings(BaseSettings):
     """How a box works. What concerns its hub is remembered in the data folder and need not be given again."""
 
@@ -76,6 +81,18 @@ class BoxSettings(BaseSettings):
     """How long finished tasks and synced events are kept."""
     disk_floor_mib: Annotated[int, Field(ge=1)] = 64
     """With less free space than this no task is accepted."""
+    browser: Literal["auto", "lazy", "off"] = "auto"
+    """auto: a browser is kept ready; lazy: it is started when first needed; off: browser tasks fail."""
+    browser_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    """How many browser tasks run at once, among those that `concurrency` allows."""
+    browser_recycle_tasks: Annotated[int, Field(ge=1)] = 200
+    """After so many tasks the browser is replaced by a fresh one."""
+    browser_memory_mib: Annotated[int, Field(ge=256)] = 1024
+    """A browser that takes more memory is replaced, a page that takes more by itself is ended."""
+    browser_program: str | None = None
+    """The browser to use; by default the first of those that are installed."""
+    secrets: dict[SecretName, SecretStr] = {}
+    """What steps may use as {{secret:NAME}}."""
 
     @classmethod
     def settings_customise_sources(
@@ -94,6 +111,7 @@ class BoxSettings(BaseSettings):
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         if credentials is not None and Path(credentials).is_dir():
             sources.append(SecretsSettingsSource(settings_cls, secrets_dir=credentials, env_prefix=ENV_PREFIX.lower()))
+            sources.append(InitSettingsSource(settings_cls, {"secrets": _read_secrets(Path(credentials))}))
         return (*sources, InitSettingsSource(settings_cls, in_file))
 
     def engine(self) -> EngineSettings:
@@ -105,7 +123,15 @@ class BoxSettings(BaseSettings):
             keep_days=self.keep_days,
             disk_floor_bytes=self.disk_floor_mib * MIB,
         )
-        return EngineSettings(limits, self.task_user)
+        browser = BrowserLimits(
+            is_on=self.browser != "off",
+            concurrency=self.browser_concurrency,
+            recycle_tasks=self.browser_recycle_tasks,
+            memory_mib=self.browser_memory_mib,
+            program=self.browser_program,
+            secrets={name: secret.get_secret_value() for name, secret in self.secrets.items()},
+        )
+        return EngineSettings(limits, self.task_user, browser)
 
 
 def load(given: dict[str, Any]) -> BoxSettings:
@@ -131,7 +157,10 @@ def load(given: dict[str, Any]) -> BoxSettings:
 def _read_file(path: Path) -> dict[str, Any]:
     # What is wrong with the folder itself is told when it is opened.
     try:
-        return tomllib.loads(path.read_text())
+        found = tomllib.loads(path.read_text())
+        if "secrets" in found and path.stat().st_mode & 0o077:
+            raise SettingsWrong(f"{path} holds secrets, and others may read it", f"Close it to them: chmod 600 {path}")
+        return found
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
@@ -142,3 +171,16 @@ def _read_file(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         hint = "Correct it; it is TOML, one 'name = value' a line."
         raise SettingsWrong(f"{path} cannot be read: {error}", hint) from None
+
+
+def _read_secrets(credentials: Path) -> dict[str, str]:
+    """Those that the service manager hands over: files in `secrets/`, or named `secrets_NAME` as systemd names them."""
+    files = {path.name: path for path in (credentials / "secrets").glob("*")}
+    files |= {path.name.removeprefix("secrets_"): path for path in credentials.glob("secrets_*")}
+    try:
+        return {name: path.read_text().removesuffix("\n") for name, path in files.items() if path.is_file()}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsWrong(
+            f"a secret in {credentials} cannot be read: {reason}", "Correct it, or remove it."
+        ) from None

@@ -30,6 +30,7 @@ def of_daemon(engine: Engine, uplink: Uplink, started_ms: int) -> dict[str, Any]
         "queue": {"queued": len(executor.waiting), "running": len(executor.running)},
         "concurrency": executor.limits.concurrency,
         "unsynced_events": engine.outbox.unsynced,
+        "browser": executor.browsing.supervisor.status(),
         "disk": {"free_bytes": free_bytes(engine.folder.path), "floor_bytes": executor.limits.disk_floor_bytes},
         "data": str(engine.folder.path),
         "versions": health.versions(),
@@ -49,6 +50,7 @@ def _warnings(engine: Engine, uplink: Uplink) -> list[str]:
         warnings.append(f"no task is accepted: {refusal.message}")
     if executor.spawner is None:
         warnings.append("no spawner runs: tasks wait until one can be had")
+    warnings.extend(executor.browsing.supervisor.warnings())
     if uplink.status.state is LinkState.UNWANTED:
         warnings.append(f"the hub does not take this box: {uplink.status.error}")
     return warnings

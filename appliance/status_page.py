@@ -24,6 +24,8 @@ def page(status: dict[str, Any], now_s: float | None = None) -> str:
         lines.append(_line("hint", link["hint"]))
     queue = status["queue"]
     lines.append(_line("tasks", f"{queue['running']} running, {queue['queued']} waiting"))
+    if "browser" in status:
+        lines.append(_line("browser", _browser(status["browser"])))
     unsynced = status["unsynced_events"]
     lines.append(_line("unsynced", f"{unsynced} events the hub does not have yet" if unsynced else "nothing"))
     lines.append(_line("disk", f"{status['disk']['free_bytes'] / 1024**3:.1f} GiB free"))
@@ -46,6 +48,14 @@ def _link(link: dict[str, Any], now: float) -> str:
         text += f" for {_duration(now - link['since_ms'] / 1000)}"
     if link.get("next_retry_ms"):
         text += f", next attempt in {_duration(link['next_retry_ms'] / 1000 - now)}"
+    return text
+
+
+def _browser(browser: dict[str, Any]) -> str:
+    text = str(browser["state"])
+    if "version" in browser:
+        sandbox = "on" if browser["sandbox"] else "off"
+        text += f": Chromium {browser['version']}, {browser['memory_mib']} MiB, sandbox {sandbox}"
     return text
 
 

@@ -3,10 +3,14 @@
 BoxError
 ├── MessageWrong        the peer's: what it sent is no HTTP message that we pass on
 ├── Unreachable         nobody's: a site that was allowed could not be connected to
-└── StepFailed          the task's: a step did not do what it was to do; `code` and `hint` say more
+├── StepFailed          the task's: a step did not do what it was to do; `code` and `hint` say more
+├── BrowserStuck        nobody's: the browser does not answer any more and is replaced
+├── BrowserUnable       the operator's: no browser can be had; `error` says why, with a hint
+└── ContextRefused      the task's maker's: the browser cannot be as the task wants it; `error` says why
 """
 
 from appliance.errors import BoxError
+from cloudsync.spec import ErrorBody
 
 
 class MessageWrong(BoxError):
@@ -28,3 +32,23 @@ class StepFailed(BoxError):
         super().__init__(message)
         self.code = code
         self.hint = hint
+
+
+class BrowserStuck(BoxError):
+    """A call that must return did not."""
+
+
+class BrowserUnable(BoxError):
+    """No browser is installed, or it does not start."""
+
+    def __init__(self, error: ErrorBody) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class ContextRefused(BoxError):
+    """A device, locale, proxy or the like that there is not."""
+
+    def __init__(self, error: ErrorBody) -> None:
+        super().__init__(error.message)
+        self.error = error

@@ -178,7 +178,8 @@ class Plant:
     def new_box(self, name: str = "box-1", *flags: str, env: Mapping[str, str] | None = None) -> BoxProgram:
         """A box that is not started yet; its first `start("--enrol", plant.token())` enrols it."""
         told = ("--hub", self.relay_url, "--web", self.url, "--name", name, *flags)
-        box = BoxProgram(self.folder / name, name, told, env or {})
+        # Most tests want no browser, and many boxes at a time.
+        box = BoxProgram(self.folder / name, name, told, {"OPERIS_BOX_BROWSER": "lazy", **(env or {})})
         self.boxes.append(box)
         return box
 

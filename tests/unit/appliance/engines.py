@@ -12,14 +12,16 @@ from typing import Any, TypeVar
 import pysqlite3.dbapi2 as sqlite3
 
 from appliance import spawn
+from appliance.browser.supervisor import BrowserLimits
 from appliance.engine import Engine, EngineSettings
 from appliance.executor import Limits
 from appliance.live import Finished
 from appliance.spawner import kernel, records
-from cloudsync.spec import BashExec
+from cloudsync.spec import BashExec, BrowserRun
 
 LIMIT_S = 20.0
 LIMITS = Limits(disk_floor_bytes=1)
+BROWSER = BrowserLimits(concurrency=2)
 
 T = TypeVar("T")
 
@@ -27,6 +29,13 @@ T = TypeVar("T")
 def bash(command: str, **fields: Any) -> BashExec:
     """A task."""
     return BashExec(kind="bash.exec", command=command, **fields)
+
+
+def browse(*steps: dict[str, Any], **fields: Any) -> BrowserRun:
+    """A browser task that may reach the loopback."""
+    return BrowserRun.model_validate(
+        {"kind": "browser.run", "steps": list(steps), "allow": ["127.0.0.1"], "timeout_s": LIMIT_S, **fields}
+    )
 
 
 def run_command(task_id: str, command: str, *, remaining_s: float = 60.0, **fields: Any) -> dict[str, Any]:
@@ -90,17 +99,29 @@ class Engines:
         self.path = path
         self.engine: Engine | None = None
 
-    async def open(self, path: Path | None = None, *, task_user: str | None = None, **limits: Any) -> Engine:
+    async def open(
+        self,
+        path: Path | None = None,
+        *,
+        task_user: str | None = None,
+        browser: BrowserLimits = BROWSER,
+        **limits: Any,
+    ) -> Engine:
         """Open it; `limits` as in `executor.Limits`."""
         if path is not None:
             self.path = path
-        self.engine = await Engine.open(self.path, EngineSettings(replace(LIMITS, **limits), task_user))
+        self.engine = await Engine.open(self.path, EngineSettings(replace(LIMITS, **limits), task_user, browser))
         return self.engine
 
     async def run(self, command: str, **fields: Any) -> Finished:
         """Run a task to its end."""
         assert self.engine is not None
         return await self.wait(await self.engine.submit(bash(command, **fields)))
+
+    async def browse(self, *steps: dict[str, Any], **fields: Any) -> Finished:
+        """Run a browser task to its end."""
+        assert self.engine is not None
+        return await self.wait(await self.engine.submit(browse(*steps, **fields)))
 
     async def wait(self, task_id: str) -> Finished:
         """The end of a task, which must come."""
@@ -169,6 +190,5 @@ class Engines:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             await until_gone(pid)
-        attempts = self.path / "attempts"
-        for folder in attempts.iterdir() if attempts.exists() else ():
+        for folder in [*self.path.glob("attempts/*"), *self.path.glob("browser/runners/*")]:
             await asyncio.to_thread(spawn.kill_leftovers, folder / "started", folder.name)

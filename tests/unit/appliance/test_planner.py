@@ -52,7 +52,6 @@ def test_commands_become_steps() -> None:
         (run_command("a", "echo", remaining_s=0), None, FULL, TaskState.EXPIRED, "expired"),
         (run_command("a", "echo", odd=1), None, None, TaskState.REJECTED, "invalid_spec"),
         ({**run_command("a", ""), "spec": {"kind": "x"}}, None, None, TaskState.REJECTED, "unknown_kind"),
-        ({**run_command("a", ""), "spec": BROWSE}, None, None, TaskState.REJECTED, "no_browser"),
         ({"type": "run", "task_id": "a"}, None, None, TaskState.REJECTED, "not_understood"),
     ],
 )
@@ -97,7 +96,7 @@ def test_messages_say_who_and_how_long() -> None:
     assert len(failed.message) < 2100
 
 
-RUNNING = Running(1, "boot", is_idempotent=False, timeout_s=60.0, intent=None, by="")
+RUNNING = Running(1, "boot", is_browser=False, is_idempotent=False, timeout_s=60.0, intent=None, by="")
 NOTHING = Evidence(
     "boot", has_exit=False, exit_code=None, signal=None, is_alive=False, was_started=True, stopped_in_order=False
 )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from appliance import status
+from appliance.browser.supervisor import BrowserLimits
 from appliance.errors import FolderUnusable
 from appliance.uplink import Uplink
 from tests.system.program import BIN
@@ -59,7 +60,7 @@ async def test_the_daemon_warns_of_what_somebody_should_look_at(engines: Engines
     await engines.open()
     await engines.close()
     (engines.path / "journal.db").unlink()
-    engine = await engines.open(disk_floor_bytes=1 << 60)
+    engine = await engines.open(disk_floor_bytes=1 << 60, browser=BrowserLimits(is_on=False))
     await engine.hold_hub_work(True)
     found: dict[str, Any] = status.of_daemon(engine, Uplink(engine), 0)
     lost, held, full = found["warnings"]

@@ -1,0 +1,109 @@
+"""What is kept of the moment in which a task failed: a screenshot, the page's text, and the trace.
+
+The trace is recorded without pictures and page snapshots: both together made a warm navigation with a screenshot 54 %
+slower, without them it is 5 %. On failure one more part is recorded with both, of the page as it stands then.
+"""
+
+import asyncio
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from playwright.async_api import BrowserContext, Error, Page
+
+from appliance.browser.wire import LeftFile
+
+SCREENSHOT: Final = "failure.png"
+TEXT: Final = "failure.txt"
+TRACE: Final = "trace.zip"
+# A page that is stuck answers nothing; whoever waits for the outcome waits for this.
+LOOK_LIMIT_S: Final = 2.0
+TRACE_LIMIT_S: Final = 10.0
+TEXT_LIMIT_CHARACTERS: Final = 1024 * 1024
+_PAGE_TEXT: Final = "() => document.title + '\\n' + location.href + '\\n\\n' + (document.body?.innerText ?? '')"
+
+Redact = Callable[[str], str]
+
+
+def last_page(context: BrowserContext) -> Page | None:
+    """The tab that was opened last."""
+    return context.pages[-1] if context.pages else None
+
+
+async def keep_failure(context: BrowserContext, page: Page | None, folder: Path, redact: Redact) -> list[LeftFile]:
+    """Keep all of it that can be had; without a `page` that lives, the trace alone."""
+    kept: list[LeftFile] = []
+    if page is not None:
+        looks = await asyncio.gather(_screenshot(page, folder), _text(page, folder, redact))
+        kept = [one for one in looks if one is not None]
+    # A page that answered nothing would only make it late.
+    trace = await keep_trace(context, folder, redact, moment=page if kept else None)
+    return kept if trace is None else [*kept, trace]
+
+
+async def keep_trace(
+    context: BrowserContext, folder: Path, redact: Redact, *, moment: Page | None = None
+) -> LeftFile | None:
+    """Write the trace so far, and one more part of the page as it is now; None where there is none to be had."""
+    parts = []
+    try:
+        async with asyncio.timeout(TRACE_LIMIT_S):
+            await context.tracing.stop(path=folder / ".trace-0.zip")
+            parts.append(folder / ".trace-0.zip")
+        if moment is not None:
+            async with asyncio.timeout(LOOK_LIMIT_S):
+                await context.tracing.start(screenshots=True, snapshots=True)
+                await moment.evaluate("() => document.title")
+                await context.tracing.stop(path=folder / ".trace-1.zip")
+                parts.append(folder / ".trace-1.zip")
+    except (TimeoutError, Error):
+        pass  # what there is is kept
+    if not parts:
+        return None
+    path = folder / TRACE
+    await asyncio.to_thread(merge_traces, parts, path, redact)
+    return LeftFile(name=TRACE, media_type="application/zip", path=str(path))
+
+
+def merge_traces(parts: list[Path], into: Path, redact: Redact) -> None:
+    """Put several recordings into one file, which the viewer shows one after the other, and no secret into it."""
+    seen = set()
+    with zipfile.ZipFile(into, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as merged:
+        for number, part in enumerate(parts):
+            with zipfile.ZipFile(part) as zipped:
+                for entry in zipped.namelist():
+                    name = entry if "/" in entry else f"{number}-{entry}"
+                    if name not in seen:
+                        seen.add(name)
+                        merged.writestr(name, _redacted(zipped.read(entry), redact))
+            part.unlink()
+
+
+def _redacted(data: bytes, redact: Redact) -> bytes:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return data
+    return redact(text).encode()
+
+
+async def _screenshot(page: Page, folder: Path) -> LeftFile | None:
+    path = folder / SCREENSHOT
+    try:
+        async with asyncio.timeout(LOOK_LIMIT_S):
+            await page.screenshot(path=path, timeout=LOOK_LIMIT_S * 1000)
+    except (TimeoutError, Error):
+        return None
+    return LeftFile(name=SCREENSHOT, media_type="image/png", path=str(path))
+
+
+async def _text(page: Page, folder: Path, redact: Redact) -> LeftFile | None:
+    path = folder / TEXT
+    try:
+        async with asyncio.timeout(LOOK_LIMIT_S):
+            text = await page.evaluate(_PAGE_TEXT)
+    except (TimeoutError, Error):
+        return None
+    path.write_text(redact(str(text)[:TEXT_LIMIT_CHARACTERS]))
+    return LeftFile(name=TEXT, media_type="text/plain; charset=utf-8", path=str(path))
