@@ -16,6 +16,7 @@ from appliance.client.box import PROGRAM, Box
 from appliance.errors import NotRunning, OperatorError
 from cloudsync.errors import Misuse
 from cloudsync.task import Origin, TaskState
+from cloudsync.terminal import browse
 from cloudsync.terminal.ending import OURS, say
 from cloudsync.terminal.script import checked, split
 
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_json(_leaf(commands, "status", _status, "show how the box is; exit status 3 where no daemon runs"))
     _add_exec(commands)
+    _add_browse(commands)
 
     listed = _leaf(commands, "tasks", _tasks, "list tasks, the newest first")
     states = [str(state) for state in TaskState]
@@ -84,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
     shown = _leaf(commands, "task", _task, "show one task, and where its time went")
     shown.add_argument("task", metavar="ID")
+    shown.add_argument("--artifacts", metavar="DIR", type=Path, help="put the files that it left into this folder")
     _add_json(shown)
 
     ended = _leaf(commands, "cancel", _cancel, "cancel a task, whoever made it")
@@ -119,6 +122,15 @@ def _add_exec(commands: Any) -> None:
     parser.add_argument("--env", action="append", metavar="K=V", help="set an environment variable; may be repeated")
     parser.add_argument("--cwd", metavar="DIR", help="the folder to run in (the task user's home)")
     parser.add_argument("--idempotent", action="store_true", help="it may be run again after a crash of the box")
+    parser.add_argument("--detach", "--no-wait", action="store_true", help="print the task's id and do not wait")
+    _add_json(parser)
+
+
+def _add_browse(commands: Any) -> None:
+    parser = _leaf(commands, "browse", _browse, "open a page in a browser, and take steps there")
+    parser.usage = f"{PROGRAM} browse --data DIR URL [options]"
+    parser.epilog = "Ctrl-C ends the task, a second one leaves it running."
+    browse.add_flags(parser)
     parser.add_argument("--detach", "--no-wait", action="store_true", help="print the task's id and do not wait")
     _add_json(parser)
 
@@ -177,6 +189,12 @@ def _exec(arguments: argparse.Namespace) -> int:
     from appliance.client.execute import execute
 
     return execute(Box(arguments.data), arguments)
+
+
+def _browse(arguments: argparse.Namespace) -> int:
+    from appliance.client.browse import run
+
+    return run(Box(arguments.data), arguments)
 
 
 def _tasks(arguments: argparse.Namespace) -> int:

@@ -7,12 +7,15 @@ import time
 from typing import Any, Final
 
 from appliance.client.box import PROGRAM, Box, task_path
+from appliance.client.fetch import fetch_all
 from appliance.client.follow import reason
 from cloudsync.task import TaskState
+from cloudsync.terminal.size import size
 from cloudsync.terminal.task import fields_of, has_ended, print_task, print_tasks, words_of
 
 # The most that the API gives at once.
 LIST_LIMIT: Final = 500
+FAILED: Final = 1
 
 
 def tasks(box: Box, arguments: argparse.Namespace) -> int:
@@ -44,12 +47,24 @@ def task(box: Box, arguments: argparse.Namespace) -> int:
     found = box.get(task_path(arguments.task))
     if arguments.json:
         print(json.dumps(found))
+    if arguments.artifacts is not None:
+        return 0 if fetch_all(box, found, arguments.artifacts, quiet=arguments.json) else FAILED
+    if arguments.json:
         return 0
     waits = "" if has_ended(found) else reason(found, time.time()).text
     ledger = "it has its end" if found.get("synced") else "it does not have its end yet"
     moments = [(name, found.get(f"{name}_at")) for name in ("created", "accepted", "started", "ended")]
-    print_task(found, [*fields_of(found, waits=waits), ("hub", ledger if has_ended(found) else "")], moments)
+    left = "\n".join(f"{one['name']} ({size(one['size_bytes'])}, {_place(one)})" for one in found["artifacts"])
+    more = [("hub", ledger if has_ended(found) else ""), ("files", left)]
+    print_task(found, [*fields_of(found, waits=waits), *more], moments)
     return 0
+
+
+def _place(artifact: dict[str, Any]) -> str:
+    if artifact["state"] == "lost":
+        return f"lost: {artifact['why']}"
+    here = "here" if artifact["here"] else "no longer here"
+    return f"{here}, the hub has it" if artifact["state"] == "stored" else here
 
 
 def cancel(box: Box, arguments: argparse.Namespace) -> int:

@@ -49,6 +49,7 @@ def task(engine: Engine, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def artifact(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the store. `state`: kept (the hub lacks it), stored (the hub has it), lost; `here`: the box has it."""
-    shown = {name: row[name] for name in ("id", "name", "media_type", "size_bytes", "sha256", "state", "why")}
-    return {**shown, "here": bool(row["here"])}
+    """A row of the store. `state`: pending, stored (the hub has it), lost; `here`: the box has its bytes."""
+    shown = {name: row[name] for name in ("id", "name", "media_type", "size_bytes", "sha256")}
+    state = "pending" if row["state"] == "kept" else row["state"]
+    return {**shown, "state": state, "why": row["why"], "here": bool(row["here"])}

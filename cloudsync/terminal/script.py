@@ -73,6 +73,9 @@ def by_flags(fields: Sequence[tuple[str, str]]) -> str:
     """What is wrong with the fields of a task, by the flags that gave them."""
     wrong = []
     for field, message in fields:
+        if message.startswith("step "):  # it names what it is about
+            wrong.append(message)
+            continue
         name, _, inside = field.removesuffix(".[key]").partition(".")
         flag = _FLAGS.get(name, name) + (f" {inside}" if inside else "")
         wrong.append(f"{flag}: {message.removeprefix('Value error, ').removeprefix('Input ')}")

@@ -48,12 +48,13 @@ def command_of(task: Mapping[str, Any]) -> str:
         case {"command": str(command)}:
             return command
         case {"steps": [*steps]}:
-            return " → ".join(_step(step) for step in steps)
+            return " → ".join(step_words(step) for step in steps)
         case _:
             return str(task.get("kind"))
 
 
-def _step(step: object) -> str:
+def step_words(step: object) -> str:
+    """What a step was asked to do, in a few words."""
     match step:
         case {"action": str(action), "url": str(url)}:
             return f"{action} {url}"

@@ -5,6 +5,7 @@ import json
 from typing import Any, Final
 
 from cloudsync.terminal import times
+from cloudsync.terminal.size import size
 from cloudsync.terminal.table import Column, print_fields, print_table
 from hub.client.errors import ClientError, Refused
 from hub.client.http import Hub, segment
@@ -121,9 +122,9 @@ def _fact(name: str, value: Any) -> str:
     words = name.removesuffix("_kb").removesuffix("_bytes").removesuffix("_s").replace("_", " ")
     match value:
         case int() | float() if name.endswith("_kb"):
-            shown = _size(value * 1024)
+            shown = size(value * 1024)
         case int() | float() if name.endswith("_bytes"):
-            shown = _size(value)
+            shown = size(value)
         case int() | float() if name.endswith("_s"):
             shown = times.coarse(value)
         case dict():
@@ -133,14 +134,6 @@ def _fact(name: str, value: Any) -> str:
         case _:
             shown = str(value)
     return f"{words}: {shown}"
-
-
-def _size(size_bytes: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size_bytes < 1024:
-            return f"{size_bytes:.3g} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.3g} GiB" if size_bytes < 1000 else f"{size_bytes:.0f} GiB"
 
 
 def _copy(one: dict[str, Any], now: float) -> str:

@@ -8,9 +8,10 @@ from typing import Any, Final, NoReturn
 
 from cloudsync.errors import Misuse
 from cloudsync.task import Origin, TaskState
+from cloudsync.terminal import browse as typed
 from cloudsync.terminal.ending import OURS
 from cloudsync.terminal.script import checked, split
-from hub.client import boxes, events, run, tasks
+from hub.client import boxes, browse, events, run, tasks
 from hub.client.address import read_address
 from hub.client.errors import ClientError
 from hub.client.http import Hub
@@ -18,13 +19,16 @@ from hub.client.http import Hub
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
+# These end as their task does, so an error of ours must look unlike one.
+_ATTENDING: Final = frozenset({"run", "browse"})
 
 Command = Callable[[Hub, argparse.Namespace], int]
 
 _EPILOG: Final = """\
 The hub and the key may also be given as OPERIS_HUB and OPERIS_KEY.
 Exit status: 0, 1 after an error, 2 for a command line that is wrong.
-Of 'run': the task's own; 124 timed out; 255 anything of ours, Ctrl-C too."""
+Of 'run': the task's own; of 'browse': 1 where a step failed.
+Of both: 124 timed out; 255 anything of ours, Ctrl-C too."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     _leaf(commands, "box", boxes.box, "show one box").add_argument("box", metavar="BOX")
 
     _add_run(commands)
+    _add_browse(commands)
 
     listed = _leaf(commands, "tasks", tasks.tasks, "list tasks, the newest first")
     listed.add_argument("--box", metavar="BOX", help="only tasks of this box")
@@ -135,6 +140,22 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--cancel-on-interrupt", action="store_true", help="Ctrl-C cancels the task")
 
 
+def _add_browse(commands: Any) -> None:
+    parser = _leaf(commands, "browse", browse.browse, "open a page in a browser on a box, and take steps there")
+    parser.usage = "operis browse BOX URL [options]"
+    if isinstance(parser, _Parser):
+        parser.usage_status = OURS
+    parser.add_argument("box", metavar="BOX")
+    typed.add_flags(parser)
+    parser.add_argument(
+        "--deliver-within", dest="deliver_within_s", type=float, metavar="S", help="seconds to reach the box (1 day)"
+    )
+    parser.add_argument(
+        "--detach", "--no-wait", dest="detach", action="store_true", help="print the task's id and do not wait"
+    )
+    parser.add_argument("--cancel-on-interrupt", action="store_true", help="Ctrl-C cancels the task")
+
+
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
@@ -167,7 +188,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     given = sys.argv[1:] if argv is None else argv
-    failed = OURS if _command_of(given) == "run" else FAILED
+    failed = OURS if _command_of(given) in _ATTENDING else FAILED
     try:
         arguments = _parse(given)
         hub_url = arguments.hub or os.environ.get("OPERIS_HUB")

@@ -4,7 +4,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -72,14 +72,22 @@ class Events(threading.Thread):
 
 
 class Follower:
-    """Follows one task into its sinks and tells the status line what it waits for."""
+    """Follows one task into its sinks and tells the status line what it waits for. `on_step` hears of each step."""
 
-    def __init__(self, hub: Hub, task: dict[str, Any], sinks: Mapping[Stream, Sink], status: StatusLine) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        task: dict[str, Any],
+        sinks: Mapping[Stream, Sink],
+        status: StatusLine,
+        on_step: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> None:
         self.task = task
         self._hub = hub
         self._path = f"tasks/{segment(str(task['id']))}"
         self._copy = Copy(sinks, status, keeper="hub", logs=f"'{PROGRAM} logs {task['id']}'")
         self._status = status
+        self._on_step = on_step
         self._box: dict[str, Any] | None = None
         self._began = self._news = time.monotonic()
         self._looked = float("-inf")
@@ -128,6 +136,10 @@ class Follower:
                 case "output" | "gap":
                     if self._copy.take(event.name, data):
                         self._news = time.monotonic()
+                case "step":
+                    self._news = time.monotonic()
+                    self._status.clear()
+                    self._on_step(data)
                 case "end":
                     self.task = self._hub.named("task", data["task"])
                     self._whole = is_final(self.task)

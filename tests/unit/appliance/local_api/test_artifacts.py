@@ -18,7 +18,7 @@ async def test_the_whole_of_a_long_output_is_listed_and_read(call: Call, engines
     assert (artifact["name"], artifact["size_bytes"], artifact["state"], artifact["here"]) == (
         "stdout.txt",
         SIZE,
-        "kept",
+        "pending",
         True,
     )
     assert (await call("GET", f"/tasks/{task_id}")).json["artifacts"] == [artifact]

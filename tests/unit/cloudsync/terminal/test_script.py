@@ -52,6 +52,7 @@ def test_what_cannot_be_is_said_with_a_way(words: list[str], fields: dict[str, A
 def test_fields_that_are_wrong_are_said_by_their_flags() -> None:
     wrong = [("timeout_s", "Input should be greater than 0"), ("env.A-B.[key]", "Value error, no name"), ("x", "odd")]
     assert script.by_flags(wrong) == "--timeout: should be greater than 0; --env A-B: no name; x: odd"
+    assert script.by_flags([("steps.2.url", "step 2 (goto): url: no")]) == "step 2 (goto): url: no"
 
 
 def test_what_follows_the_first_dashes_is_not_looked_at() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from hub.client import follow, run
+from hub.client import attend, follow
 from hub.client.address import read_address
 from hub.client.cli import main
 from hub.client.http import Hub
@@ -54,7 +54,7 @@ def operis(peer: Peer, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.Cap
     """Run the command in this process. Its pauses between attempts are short."""
     monkeypatch.setenv("OPERIS_HUB", peer.url)
     monkeypatch.setenv("OPERIS_KEY", KEY)
-    monkeypatch.setattr(run, "RETRY_S", (0.01, 0.01))
+    monkeypatch.setattr(attend, "RETRY_S", (0.01, 0.01))
     monkeypatch.setattr(follow, "RETRY_S", (0.01,))
 
     def call(*arguments: str) -> Done:

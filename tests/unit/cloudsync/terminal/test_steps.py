@@ -1,0 +1,102 @@
+"""Steps as they end, and what they read."""
+
+import io
+from typing import Any
+
+import pytest
+
+from cloudsync.terminal.steps import VALUE_LINES, Steps
+
+BODY = {
+    "steps": [
+        {"action": "goto", "url": "https://a.example/"},
+        {"action": "click", "selector": "text=More"},
+        {"action": "text", "selector": "h1"},
+        {"action": "screenshot"},
+    ]
+}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Ascii(io.StringIO):
+    encoding = "ascii"
+
+
+def report(index: int, state: str = "succeeded", **more: Any) -> dict[str, Any]:
+    action = BODY["steps"][index - 1]["action"]
+    return {"index": index, "total": 4, "action": action, "name": "", "state": state, "duration_ms": 240} | more
+
+
+def shown(*reports: dict[str, Any], task: dict[str, Any] | None = None, file: io.StringIO | None = None) -> list[str]:
+    out = file or io.StringIO()
+    steps = Steps(BODY, out)
+    for one in reports:
+        steps.show(one)
+    if task is not None:
+        steps.rest(task)
+    return out.getvalue().splitlines()
+
+
+def result(state: str, value: object = None, action: str = "text", **more: Any) -> dict[str, Any]:
+    return {"action": action, "name": None, "state": state, "value": value, "duration_ms": 5, "error": None} | more
+
+
+def test_each_step_is_a_line_with_what_it_did_and_how_long() -> None:
+    assert shown(report(1), report(2, "failed", duration_ms=30_000), report(3, "skipped", name="read the title")) == [
+        "✓ 1 goto https://a.example/ 240 ms",
+        "✗ 2 click text=More 30 s",
+        "- 3 read the title",
+    ]
+
+
+def test_a_step_is_shown_once_and_what_was_missed_at_the_end() -> None:
+    task = {
+        "result": {"steps": [result("succeeded", action="goto"), result("failed", action="click"), result("skipped")]}
+    }
+    assert shown(report(1), report(1), task=task) == [
+        "✓ 1 goto https://a.example/ 240 ms",
+        "✗ 2 click text=More 5 ms",
+        "- 3 text h1",
+    ]
+    assert shown(task={"result": None}) == []
+
+
+def test_what_was_read_is_shown_at_the_end_and_what_was_kept_is_not() -> None:
+    values = [result("succeeded", {"a": "ü"}, "goto"), result("succeeded", action="click")]
+    values += [
+        result("succeeded", "Title\nSub\x1b[2J", name="h"),
+        result("succeeded", "04-screenshot.png", "screenshot"),
+    ]
+    assert shown(report(1), report(2), report(3), report(4), task={"result": {"steps": values}})[4:] == [
+        '1 goto: {"a": "ü"}',
+        "3 h: Title",
+        "     Sub\N{REPLACEMENT CHARACTER}[2J",
+    ]
+
+
+def test_a_long_value_is_cut_and_that_is_said() -> None:
+    text = "\n".join(str(number) for number in range(100))
+    lines = shown(report(1), task={"result": {"steps": [result("succeeded", text, "goto")]}})
+    assert len(lines) == VALUE_LINES + 3
+    assert lines[-1].strip() == f"… {99 - VALUE_LINES} more lines"
+
+
+def test_a_line_fits_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    (line,) = shown(report(1), file=Terminal())
+    assert line == "✓ 1 goto https://a.ex… 240 ms"
+    assert len(line) < 30
+
+
+def test_a_terminal_without_the_marks_gets_words() -> None:
+    assert [line.split()[0] for line in shown(report(1), report(2, "failed"), file=Ascii())] == ["ok", "FAILED"]
+
+
+def test_a_step_that_the_task_does_not_have_is_shown_by_its_action() -> None:
+    steps = Steps({"steps": []}, out := io.StringIO())
+    steps.show(report(1, name=""))
+    assert out.getvalue() == "✓ 1 goto 240 ms\n"
