@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from cloudsync.errors import Misuse
@@ -11,7 +12,7 @@ from cloudsync.task import Origin, TaskState
 from cloudsync.terminal import browse as typed
 from cloudsync.terminal.ending import OURS
 from cloudsync.terminal.script import checked, split
-from hub.client import boxes, browse, events, run, tasks
+from hub.client import artifacts, boxes, browse, events, run, tasks
 from hub.client.address import read_address
 from hub.client.errors import ClientError
 from hub.client.http import Hub
@@ -79,7 +80,15 @@ def _parser() -> argparse.ArgumentParser:
     listed.add_argument("--state", choices=states, metavar="STATE", help=f"only tasks that are {', '.join(states)}")
     listed.add_argument("--origin", choices=[str(origin) for origin in Origin], help="only tasks made there")
     _add_paging(listed)
-    _leaf(commands, "task", tasks.task, "show one task, and where its time went").add_argument("task", metavar="ID")
+    shown = _leaf(commands, "task", tasks.task, "show one task: where its time went, what it left")
+    shown.add_argument("task", metavar="ID")
+    shown.add_argument("--artifacts", type=Path, metavar="DIR", help="fetch what it left into this folder")
+    shown.add_argument(
+        "--wait", dest="wait_s", type=float, default=0.0, metavar="S", help="for what its box still sends (0)"
+    )
+    linked = _leaf(commands, "link", artifacts.link, "make a link to an artifact, which opens a trace in its viewer")
+    linked.add_argument("artifact", metavar="ARTIFACT", help="its id, as 'operis task ID' shows it")
+    linked.add_argument("--ttl", dest="ttl_s", type=float, metavar="S", help="seconds it is good (1 hour)")
     _leaf(commands, "cancel", tasks.cancel, "cancel a task").add_argument("task", metavar="ID")
 
     logs = _leaf(commands, "logs", tasks.logs, "write a task's output, exactly as it was")

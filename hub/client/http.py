@@ -36,7 +36,7 @@ _BASE: Final = "/api/v1"
 # The command, as it names itself.
 PROGRAM: Final = "operis"
 _AGENT: Final = "operis-client"
-_LISTS: Final = {"box": "boxes", "task": "tasks"}
+_LISTS: Final = {"box": "boxes", "task": "tasks", "artifact": "task ID"}
 Query = Mapping[str, str | int | float | None]
 
 

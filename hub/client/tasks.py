@@ -10,6 +10,7 @@ from cloudsync.task import TaskState
 from cloudsync.terminal.sink import STREAMS, Stream, live_sinks, write_all
 from cloudsync.terminal.status_line import StatusLine
 from cloudsync.terminal.task import fields_of, print_task, print_tasks, words_of
+from hub.client import artifacts
 from hub.client.errors import ClientError
 from hub.client.follow import Follower, kept_output
 from hub.client.http import PROGRAM, Hub, segment
@@ -30,11 +31,20 @@ def _print_tasks(hub: Hub, found: list[dict[str, Any]]) -> None:
 def task(hub: Hub, arguments: argparse.Namespace) -> int:
     """Show one task: what it is, where its time went, what came of it."""
     found = hub.named("task", hub.get(f"tasks/{segment(arguments.task)}"))
+    if arguments.artifacts is not None:
+        return _fetch(hub, found, arguments)
     if arguments.json:
         print(json.dumps(found))
     else:
         _show(hub, found)
     return 0
+
+
+def _fetch(hub: Hub, found: dict[str, Any], arguments: argparse.Namespace) -> int:
+    status, left = artifacts.fetch(hub, found["id"], arguments.artifacts, arguments.wait_s, quiet=arguments.json)
+    if arguments.json:
+        print(json.dumps({**found, "artifacts": left}))
+    return status
 
 
 def cancel(hub: Hub, arguments: argparse.Namespace) -> int:
@@ -110,3 +120,4 @@ def _show(hub: Hub, found: dict[str, Any]) -> None:
         ("in the ledger", found.get("synced_at") if ended else None),
     ]
     print_task(found, fields_of(found, waits=waits), moments)
+    artifacts.show(found.get("artifacts") or [], str(found.get("id")))
