@@ -7,7 +7,8 @@ const WAIT = new Set(["never", "stale", "queued", "accepted", "running"]);
 const SHOWN_TASKS = 50;
 const REFRESH_MS = 5000;
 
-let key = sessionStorage.getItem("key");
+// With this entry of the tab's history it outlives a reload, and no other page of this origin can read it.
+let key = history.state?.key ?? null;
 if (location.hash.startsWith("#key=")) {
   key = decodeURIComponent(location.hash.slice(5));
   history.replaceState(null, "", location.pathname);
@@ -78,7 +79,7 @@ async function show() {
 }
 
 function login(message) {
-  sessionStorage.removeItem("key");
+  history.replaceState(null, "", location.pathname);
   key = null;
   $("fleet").hidden = true;
   $("login").hidden = false;
@@ -91,7 +92,7 @@ async function turn() {
   if (!key) return;
   try {
     await show();
-    sessionStorage.setItem("key", key);
+    history.replaceState({ key }, "", location.pathname);
   } catch (error) {
     if (error.denied) login(error.message);
     else {

@@ -1,10 +1,14 @@
 """Playwright's own trace viewer, as its package brings it, at /trace-viewer/: static files, read only.
 
-It runs in the hub's origin, and a trace shows pages that anybody may have written. The viewer renders them without
-scripts; its policy keeps them from loading anything from elsewhere, and there is nothing in this origin to steal: no
-cookies, and the page at / keeps the visitor's key to its own tab.
+It runs in the hub's origin, and a trace shows pages that anybody may have written. Playwright records them without
+their scripts, but who makes a trace by hand can put some in. There is nothing in this origin for them to steal: no
+cookie, no storage; the page at / keeps the visitor's key where no other page can read it, and a link shows its own
+artifact alone.
 """
 
+import base64
+import hashlib
+import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,10 +21,13 @@ from hub.errors import not_found
 
 PATH: Final = "/trace-viewer/"
 _PLACE: Final = Path("driver", "package", "lib", "vite", "traceViewer")
+_POLICY: Final = (
+    "default-src 'self' 'unsafe-inline' blob: data:; script-src 'self' 'wasm-unsafe-eval'{hashes}; "
+    "connect-src 'self' blob: data:; base-uri 'none'; form-action 'none'; object-src 'none'; frame-ancestors 'self'"
+)
+_INLINE: Final = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 _HEADERS: Final = {
     "cache-control": "no-cache",
-    "content-security-policy": "default-src 'self' 'unsafe-inline' blob: data:; script-src 'self' 'wasm-unsafe-eval'; "
-    "connect-src 'self' blob: data:; base-uri 'none'; form-action 'none'; object-src 'none'; frame-ancestors 'self'",
     "cross-origin-opener-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
@@ -50,4 +57,11 @@ async def file(path: str) -> Response:
     if found is None or found.suffix not in _MEDIA_TYPES:
         raise not_found("file of the trace viewer", path[:80], "it begins at /trace-viewer/")
     content = await run_in_threadpool(found.read_bytes)
-    return Response(content, headers=_HEADERS, media_type=_MEDIA_TYPES[found.suffix])
+    policy = _POLICY.format(hashes="".join(map(_hash, _INLINE.findall(content)))) if found.suffix == ".html" else ""
+    headers = _HEADERS | {"content-security-policy": policy or _POLICY.format(hashes="")}
+    return Response(content, headers=headers, media_type=_MEDIA_TYPES[found.suffix])
+
+
+def _hash(script: bytes) -> str:
+    """How a policy names a script that stands in the page itself."""
+    return f" 'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
