@@ -27,8 +27,12 @@ SAFE_SQLITE: Final = (3, 51, 3)
 TOMBSTONE_DAYS: Final = 60
 # A page of tasks holds no more of what they wrote than this, and one task.
 PAGE_BYTES: Final = 4 * 1024 * 1024
+# Looked through in some ms.
+OPEN_LOOK_ROWS: Final = 10_000
 DAY_MS: Final = 24 * 3600 * 1000
-_FACTS: Final = frozenset({"box_key", "incarnation", "session", "last", "command_seq", "acked_event_seq", "clean_stop"})
+_FACTS: Final = frozenset(
+    {"box_key", "incarnation", "session", "last", "command_seq", "acked_event_seq", "clean_stop", "open_from"}
+)
 # What SQLite says where the file may be whole: moving it aside would lose it for nothing.
 _NOT_DAMAGE: Final = ("full", "readonly", "unable to open", "disk I/O", "locked")
 
@@ -45,7 +49,15 @@ ADD_STEP: Final = "INSERT OR REPLACE INTO steps (task_id, attempt, n, body) VALU
 FORGET_STEPS: Final = "DELETE FROM steps WHERE task_id = ?"
 STEPS: Final = "SELECT n, body FROM steps WHERE task_id = ? AND attempt = ? ORDER BY n"
 ADD_EVENT: Final = "INSERT INTO events (seq, at, body) VALUES (?, ?, ?)"
-UNFINISHED: Final = "SELECT * FROM tasks WHERE state IN ('accepted', 'running') ORDER BY n"
+UNFINISHED: Final = """
+SELECT * FROM tasks WHERE n >= (SELECT value FROM meta WHERE name = 'open_from') AND state IN ('accepted', 'running')
+ORDER BY n"""
+# From where on tasks may be unfinished, as far as a bounded look at the next rows tells.
+OPEN_FROM: Final = """
+SELECT coalesce((SELECT min(n) FROM tasks
+                 WHERE n BETWEEN f.value AND f.value + ?1 AND state IN ('accepted', 'running')),
+                min(f.value + ?1, (SELECT coalesce(max(n), 0) FROM tasks)) + 1)
+FROM meta f WHERE f.name = 'open_from'"""
 KNOWN: Final = "SELECT spec, NULL FROM tasks WHERE id = ?1 UNION ALL SELECT NULL, digest FROM tombstones WHERE id = ?1"
 EVENTS: Final = "SELECT body FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq"
 EVENT_ID: Final = "SELECT json_extract(body, '$.id') FROM events WHERE seq = ?"
@@ -63,6 +75,7 @@ WHERE n < :before AND (:state IS NULL OR state = :state) AND (:origin IS NULL OR
 ORDER BY n DESC LIMIT :limit"""
 OLD_TASKS: Final = """
 SELECT id, spec FROM tasks WHERE state NOT IN ('accepted', 'running') AND ended_at < ? AND coalesce(final_seq, 0) <= ?
+AND n < (SELECT max(n) FROM tasks) -- an n is never given again
 ORDER BY n LIMIT ?"""
 BURY: Final = "INSERT OR REPLACE INTO tombstones (id, digest, at) VALUES (?, ?, ?)"
 FORGET_TASK: Final = "DELETE FROM tasks WHERE id = ?"
@@ -256,6 +269,8 @@ class Journal:
         # The newest stays: the next handshake compares it with the ledger's.
         statements.append((FORGET_EVENTS, (min(acked_seq, self.head - 1), limit * 2, old_ms)))
         statements.append((SET_FACT, ("acked_event_seq", acked_seq)))
+        open_from = self._reader.execute(OPEN_FROM, (OPEN_LOOK_ROWS,)).fetchone()[0]
+        statements.append((SET_FACT, ("open_from", open_from)))
         statements.append((FORGET_TOMBSTONES, (now_ms - TOMBSTONE_DAYS * DAY_MS,)))
         self.commit(statements)
         return len(rows)
@@ -345,6 +360,7 @@ def _create(connection: sqlite3.Connection, box_key: str) -> None:
         ("last", 0),
         ("command_seq", 0),
         ("acked_event_seq", 0),
+        ("open_from", 1),
         ("clean_stop", ""),
     )
     migrations.migrate(connection, facts)

@@ -138,7 +138,10 @@ class Outcomes:
         if has_run and task.key not in self.unwatched and (task.stdin or not task.is_followed):
             asyncio.get_running_loop().call_soon(discard, task.folder)  # after who waits was told
         if task.is_followed:
-            self.pool.settle(task.key, None if task.stdin else task.folder)
+            outcome = event.outcome or Outcome()
+            has_exit = outcome.exit_code is not None
+            written_bytes = outcome.stdout.total_bytes + outcome.stderr.total_bytes if has_exit else None
+            self.pool.settle(task.key, None if task.stdin else task.folder, written_bytes)
 
     async def wait(self, task_id: str) -> Finished:
         """The end of a task that is in hand."""

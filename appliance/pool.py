@@ -16,7 +16,7 @@ from appliance.folder import discard
 
 # More than run and cool down at once on a busy box.
 LIMIT_FOLDERS: Final = 64
-# A larger file gives its blocks back at once instead.
+# More gives its blocks back at once instead.
 LIMIT_BYTES: Final = 65536
 # Folders are taken in a little later: just now somebody waits for the next task to start.
 PAUSE_S: Final = 0.005
@@ -30,14 +30,20 @@ class FolderPool:
         self._free = _folders(root)
         self._settled: dict[str, Path | None] = {}
         self._gone: set[str] = set()
+        self._unfit: set[Path] = set()
         self._due: list[Path] = []
 
     def take(self) -> Path | None:
         """A folder to be renamed for an attempt."""
         return self._free.pop() if self._free else None
 
-    def settle(self, key: str, folder: Path | None) -> None:
-        """The outcome of attempt `key` is durable; `folder` None: it stays or is gone otherwise."""
+    def settle(self, key: str, folder: Path | None, written_bytes: int | None) -> None:
+        """The outcome of attempt `key` is durable; `folder` None: it stays or is gone otherwise.
+
+        `written_bytes` is what it wrote; None where no end of it was seen, so that its files may not even be there.
+        """
+        if folder is not None and (written_bytes is None or written_bytes > LIMIT_BYTES):
+            self._unfit.add(folder)
         if key in self._gone:
             self._gone.remove(key)
             self._give(folder)
@@ -72,7 +78,8 @@ class FolderPool:
             self._take_one_in(folder)
 
     def _take_one_in(self, folder: Path) -> None:
-        if len(self._free) >= LIMIT_FOLDERS or _is_large(folder):
+        if len(self._free) >= LIMIT_FOLDERS or folder in self._unfit:
+            self._unfit.discard(folder)
             discard(folder)
             return
         place = self._root / folder.name
@@ -86,11 +93,3 @@ class FolderPool:
 
 def _folders(root: Path) -> list[Path]:
     return [folder for folder in root.iterdir() if folder.is_dir()]
-
-
-def _is_large(folder: Path) -> bool:
-    path = str(folder)
-    try:
-        return any(os.stat(f"{path}/{name}").st_size > LIMIT_BYTES for name in ("stdout", "stderr"))  # noqa: PTH116
-    except OSError:
-        return True

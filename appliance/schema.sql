@@ -1,6 +1,7 @@
 -- The box's journal. Times are Unix milliseconds of the box's clock, unless a name says otherwise.
 
--- One row a fact: incarnation, session, last, command_seq, acked_event_seq, box_key, clean_stop, hub_work_held.
+-- One row a fact: incarnation, session, last, command_seq, acked_event_seq, box_key, clean_stop, hub_work_held, and
+-- open_from: all tasks with a smaller n are over (an index of the others would cost a page more in every commit).
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value NOT NULL
@@ -34,8 +35,6 @@ CREATE TABLE tasks (
     -- the event that has the outcome
     final_seq INTEGER
 );
-
-CREATE INDEX unfinished ON tasks (n) WHERE state IN ('accepted', 'running');
 
 -- What the hub must know, in order and without a gap. Acked ones are kept for a hub that is restored from a backup.
 CREATE TABLE events (

@@ -26,6 +26,7 @@ START_LIMIT_S = 2.0
 LOG_NAME = "spawner.log"
 MARKER = kernel.MARKER
 FEED_FD = launch.FEED_FD
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 PROGRAM = Path(__file__).resolve().parent / "spawner"
 # What a process in uninterruptible sleep may hold up at the daemon's start, which has 10 s in all.
 LEFTOVERS_LIMIT_S = 5.0
@@ -250,7 +251,7 @@ class Spawner(asyncio.Protocol):
             raise SpawnerError("the connection to the spawner is lost", "Start or adopt a spawner again.")
         if not self._orders:
             self._loop.call_soon(self._flush)
-        self._orders.append(json.dumps(order, separators=(",", ":")))
+        self._orders.append(_encode(order))
 
     def _flush(self) -> None:
         if self._orders and self._transport is not None:
@@ -265,7 +266,7 @@ class Spawner(asyncio.Protocol):
         *lines, rest = self._inbox.split(b"\n")
         self._inbox = rest
         for line in lines:
-            self._handle(json.loads(line))
+            self._handle(json.loads(line.decode()))
 
     def _handle(self, body: dict[str, Any]) -> None:
         match body["ev"]:
@@ -281,6 +282,8 @@ class Spawner(asyncio.Protocol):
             case "failed":
                 self._on_event(SpawnFailed(body["key"], body["error"]))
             case "exited":
+                if "pid" in body:
+                    self._on_event(Started(body["key"], body["pid"], body["start_time"], body["began_s"]))
                 self.running.pop(body["key"], None)
                 self._on_event(Exited(body["key"], body["exit_code"], body["signal"], Usage(**body["usage"])))
             case "gone":

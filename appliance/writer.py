@@ -40,6 +40,8 @@ LOCK_RETRY_S: Final = 0.02
 FULL_RETRY_S: Final = 0.5
 # A thread and back costs about 0.1 ms; a loop that stands still for so long delays nobody.
 QUICK_S: Final = 0.0008
+# As many as share a quick commit.
+QUICK_JOBS: Final = 16
 # The most that one commit takes: a larger one would keep the first of its waiters waiting.
 COMMIT_JOBS: Final = 512
 
@@ -101,7 +103,7 @@ class Writer:
         error = self._execute(self._batch)
         if error is not None:
             self._over(error)
-        elif len(self._batch) == 1 and self._usual_s < QUICK_S:
+        elif len(self._batch) <= QUICK_JOBS and self._usual_s < QUICK_S:
             self._over(self._commit())
         else:
             self._commits.put(True)

@@ -37,19 +37,20 @@ class Attempt:
         "reported",
         "since_pid",
         "stamp",
-        "start_time",
+        "told",
         "wake_at",
     )
 
     def __init__(self, key: str, folder: str, process: Process, since_pid: int) -> None:
         self.key, self.folder, self.process = key, folder, process
-        self.pid, self.start_time, self.stamp = process.pid, process.start_time, process.stamp
+        self.pid, self.stamp = process.pid, process.stamp
         # All that it starts gets an id after this one.
         self.since_pid = since_pid
         self.born_s = time.monotonic()
         self.began_s = round(time.clock_gettime(time.CLOCK_BOOTTIME), 6)
         self.phase = Phase.RUNNING
         self.exit: dict[str, Any] | None = None
+        self.told = False
         self.reported = False
         self.wake_at = 0.0
         self.killed_s = 0.0

@@ -4,11 +4,12 @@ It imports nothing of Operis but this package, and little of the standard librar
 `posix_spawn` from a small process is the quickest way to start one. It has one thread.
 
 Protocol: JSON lines on the Unix socket DIR/spawner.sock. One daemon is served at a time, the newest wins. In:
-`prepare`, `spawn`, `terminate`, `kill`, `list`, `retire` (field `op`); out: `hello`, `started`, `failed`, `exited`,
-and `gone` when nothing of an attempt lives any more (field `ev`). What an attempt leaves in its folder: `stdout` and
-`stderr`, which the process writes itself; `started`; `exit`, written before `exited` is said. They are not fsynced, so
-they count only in the boot and for the attempt that they name. `spawn` may name a folder of an attempt that is gone
-(`reuse`): it is renamed, which costs a journaling file system less than making one and removing it.
+`prepare`, `spawn`, `terminate`, `kill`, `list`, `retire` (field `op`); out: `hello`, `started`, `failed`, `exited`
+(with what `started` says, where that was not said) and `gone` when nothing of an attempt lives any more (field `ev`).
+What an attempt leaves in its folder: `stdout` and `stderr`, which the process writes itself; `started`; `exit`, written
+before `exited` is said. They are not fsynced, so they count only in the boot and for the attempt that they name.
+`spawn` may name a folder of an attempt that is gone (`reuse`): it is renamed, which costs a journaling file system less
+than making one and removing it.
 
 A program may read what to do from descriptor 9, each part ended by a NUL (`feed`). After `prepare` a few processes of
 the usual program wait for theirs (`waiting`); to whom a process belongs is in `trees`.
@@ -84,6 +85,7 @@ class Service:
         self.record_at = 0.0
         self.stray_reaped = False
         self.gone: list[str] = []
+        self.untold: list[Attempt] = []
         # Exits that a full disk did not take; they are told at each hello instead.
         self.unsaved: dict[str, Attempt] = {}
         self.retiring = False
@@ -104,9 +106,6 @@ class Service:
                 self.record_starts()
             self.flush()  # exits are told before the search for what they left behind
             self.settle()
-            if self.gone:
-                self.say({"ev": "gone", "keys": self.gone}, may_wait=True)
-                self.gone = []
             self.flush()
             if self.may_prepare() and self.room.prepare_at <= time.monotonic():
                 self.room.prepare()
@@ -159,6 +158,8 @@ class Service:
             self.link.socket.close()
             self.link = None
             self.hold_until = 0.0
+            self.untold.clear()
+            self.gone.clear()
             self.alone_since_s = time.monotonic()
 
     def serve(self, link: Link, mask: int) -> None:
@@ -203,38 +204,50 @@ class Service:
         else:
             raise ValueError(f"unknown op {op!r}")
 
-    def say(self, event: dict[str, Any], *, may_wait: bool = False) -> None:
-        """Tell the daemon. What may wait a little is told with the next thing: of a short task, with its end."""
+    def say(self, event: dict[str, Any]) -> None:
         if self.link is not None:
-            if not may_wait:
-                self.hold_until = 0.0
-            elif not self.link.outbox:
-                self.hold_until = time.monotonic() + HOLD_S
             self.link.outbox += encode(event).encode() + b"\n"
 
     def say_hello(self) -> None:
-        running = [
-            {
-                "key": attempt.key,
-                "pid": attempt.pid,
-                "start_time": attempt.start_time,
-                "began_s": attempt.began_s,
-            }
-            for attempt in self.attempts.values()
-            if not attempt.reported
-        ]
+        running = []
+        for attempt in self.attempts.values():
+            attempt.told = True
+            if not attempt.reported:
+                running.append(self.begun(attempt))
+        self.untold.clear()
         self.say({"ev": "hello", "pid": self.trees.pid, "boot_id": self.boot_id, "running": running})
 
+    def say_started(self) -> None:
+        for attempt in self.untold:
+            if not attempt.told:
+                attempt.told = True
+                self.say({"ev": "started", **self.begun(attempt)})
+        self.untold.clear()
+
     def say_exited(self, attempt: Attempt) -> None:
+        """Tell an end; with it the start, where that was not told yet."""
         if attempt.exit is not None:
             told = {name: attempt.exit[name] for name in ("exit_code", "signal", "usage")}
-            self.say({"ev": "exited", "key": attempt.key, **told})
+            begun = {"key": attempt.key} if attempt.told else self.begun(attempt)
+            attempt.told = True
+            self.say({"ev": "exited", **begun, **told})
+
+    def begun(self, attempt: Attempt) -> dict[str, Any]:
+        if attempt.exit is None:
+            attempt.process.identify()
+        start_time = attempt.process.start_time
+        return {"key": attempt.key, "pid": attempt.pid, "start_time": start_time, "began_s": attempt.began_s}
 
     def flush(self) -> None:
+        """Send what is to be told now, and with it, or when its time has come, what may wait."""
         link = self.link
-        if link is None or not link.outbox or self.hold_until > time.monotonic():
+        if link is None or (not link.outbox and (not self.hold_until or self.hold_until > time.monotonic())):
             return
         self.hold_until = 0.0
+        self.say_started()
+        if self.gone:
+            self.say({"ev": "gone", "keys": self.gone})
+            self.gone = []
         try:
             sent = link.socket.send(link.outbox)
         except BlockingIOError:
@@ -260,12 +273,18 @@ class Service:
                     self.record_at = time.monotonic() + HOLD_S
                 self.unrecorded.append(attempt)
         except SpawnRefused as refusal:
+            self.say_started()  # perhaps of the same attempt
             self.say({"ev": "failed", "key": order.key, "error": str(refusal)})
             return
         self.trees.add(attempt)
         self.room.prepare_at = attempt.born_s + PREPARE_S
-        started = {"pid": attempt.pid, "start_time": attempt.start_time, "began_s": attempt.began_s}
-        self.say({"ev": "started", "key": attempt.key, **started}, may_wait=True)
+        self.untold.append(attempt)
+        self.hold()
+
+    def hold(self) -> None:
+        """What was noted may wait a little, for the next thing that is told: of a short task, for its end."""
+        if not self.hold_until:
+            self.hold_until = time.monotonic() + HOLD_S
 
     def record_starts(self) -> None:
         """Write the `started` records that were put off; an attempt of which nothing lives any more needs none.
@@ -390,4 +409,5 @@ class Service:
             self.report(attempt)
         self.trees.remove(attempt)
         self.gone.append(attempt.key)
+        self.hold()
         self.alone_since_s = time.monotonic()

@@ -107,8 +107,10 @@ class Trees:
             return attempt
         # Without both marks only its age is left: it is younger than its leader. Where several are older, it is
         # ended with the last of them that runs.
+        for each in self.leaders.values():
+            each.process.identify()
         born = (stat.start_time, pid)  # the ids tell apart what began in one tick, 10 ms
-        older = [each for each in self.attempts.values() if (each.start_time, each.pid) < born]
+        older = [each for each in self.attempts.values() if (each.process.start_time, each.pid) < born]
         if len(older) == 1 or (older and all(each.exit is not None for each in older)):
             return older[-1]
         return None

@@ -1,6 +1,7 @@
 """The journal on a real disk: what it refuses, what it replaces, and what it remembers."""
 
 import json
+import os
 from pathlib import Path
 
 import pysqlite3.dbapi2 as sqlite3
@@ -10,7 +11,7 @@ from appliance import journal as module
 from appliance.errors import FolderNewer, FolderUnusable, SqliteUnsafe
 from appliance.live import now_ms
 from cloudsync.task import TaskState
-from tests.unit.appliance.engines import Engines, run_command
+from tests.unit.appliance.engines import Engines, bash, run_command
 
 DAY_MS = module.DAY_MS
 
@@ -157,13 +158,14 @@ async def test_old_finished_and_acked_things_are_forgotten_and_their_ids_are_not
     assert engine.journal.prune(now_ms(), head, 7) == 0
     await engine.journal.committed([])
     assert engines.rows("SELECT count(*) FROM events") == [(head,)]
-    assert engine.journal.prune(later, head, 7) == 2
+    assert engine.journal.prune(later, head, 7) == 1
     await engine.journal.committed([])
-    assert engines.rows("SELECT count(*) FROM tasks") == [(0,)]
-    # The newest stays, to be compared with the ledger's.
+    # The newest stays: the next is numbered after it.
+    assert engines.rows("SELECT id FROM tasks") == [("unacked",)]
+    # So does this one, to be compared with the ledger's.
     assert engines.rows("SELECT seq FROM events") == [(head,)]
     await engines.apply(run_command("old", "echo old"), from_seq=3)
-    assert engines.rows("SELECT count(*) FROM tasks") == [(0,)]
+    assert engines.rows("SELECT id FROM tasks") == [("unacked",)]
     await engines.apply(run_command("old", "echo another"), from_seq=4)
     assert engines.states("old")[-1:] == ["rejected"]
     await engines.close()
@@ -172,6 +174,50 @@ async def test_old_finished_and_acked_things_are_forgotten_and_their_ids_are_not
     engine.journal.prune(later + 61 * DAY_MS, head, 7)
     await engine.journal.committed([])
     assert engines.rows("SELECT count(*) FROM tombstones") == [(0,)]
+
+
+async def test_only_the_tasks_from_the_oldest_unfinished_one_on_are_looked_at_and_none_is_missed(
+    engines: Engines, tmp_path: Path
+) -> None:
+    engine = await engines.open()
+    open_from = "SELECT value FROM meta WHERE name = 'open_from'"
+    for _ in range(3):
+        await engines.run("true")
+    os.mkfifo(tmp_path / "go")
+    long = await engine.submit(bash(f"read -r _ < {tmp_path}/go"))
+    for _ in range(3):
+        await engines.run("true")
+    engine.prune()
+    await engine.journal.committed([])
+    assert engines.rows(open_from) == [(4,)]
+    await engines.close()
+    engine = await engines.open()
+    assert list(engine.executor.tasks) == [long]
+    (tmp_path / "go").write_text("go\n")
+    assert (await engines.wait(long)).state is TaskState.SUCCEEDED
+    engine.prune()
+    await engine.journal.committed([])
+    assert engines.rows(open_from) == [(8,)]
+    assert engines.rows("SELECT max(n) FROM tasks") == [(7,)]
+    later = await engine.submit(bash("sleep 600"))
+    await engines.close()
+    engine = await engines.open()
+    assert list(engine.executor.tasks) == [later]
+
+
+async def test_the_look_for_the_oldest_unfinished_task_is_bounded_and_goes_on(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await engines.open()
+    monkeypatch.setattr(module, "OPEN_LOOK_ROWS", 2)
+    for _ in range(5):
+        await engines.run("true")
+    seen = []
+    for _ in range(3):
+        engine.prune()
+        await engine.journal.committed([])
+        seen += engines.rows("SELECT value FROM meta WHERE name = 'open_from'")
+    assert seen == [(4,), (6,), (6,)]
 
 
 async def test_a_task_whose_end_is_not_acked_is_kept_however_old_it_is(engines: Engines) -> None:

@@ -35,7 +35,7 @@ async def test_folder_is_free_once_it_is_settled_and_nothing_of_it_lives(root: P
         if is_gone:
             pool.gone("t.1")
         else:
-            pool.settle("t.1", folder)
+            pool.settle("t.1", folder, 10)
         if turn == 0:
             await taken_in()
             assert pool.take() is None
@@ -49,11 +49,11 @@ async def test_folder_is_free_once_it_is_settled_and_nothing_of_it_lives(root: P
 async def test_folder_whose_spawner_was_lost_is_the_callers(root: Path) -> None:
     pool = FolderPool(root)
     folder = attempt(root, "t.1")
-    pool.settle("t.1", folder)
+    pool.settle("t.1", folder, 10)
     pool.gone("t.2")
     assert pool.clear() == {"t.1": folder}
     pool.gone("t.1")
-    pool.settle("t.2", attempt(root, "t.2"))
+    pool.settle("t.2", attempt(root, "t.2"), 10)
     await taken_in()
     assert pool.take() is None
 
@@ -63,8 +63,8 @@ async def test_folder_with_large_output_or_without_any_is_removed(root: Path) ->
     large = attempt(root, "t.1", b"x" * (LIMIT_BYTES + 1))
     never_ran = root.parent / "t.2"
     never_ran.mkdir()
-    for folder in (large, never_ran):
-        pool.settle(folder.name, folder)
+    for folder, written_bytes in ((large, LIMIT_BYTES + 1), (never_ran, None)):
+        pool.settle(folder.name, folder, written_bytes)
         pool.gone(folder.name)
     await taken_in()
     assert pool.take() is None
@@ -74,7 +74,7 @@ async def test_folder_with_large_output_or_without_any_is_removed(root: Path) ->
 
 async def test_what_stays_elsewhere_is_not_touched(root: Path) -> None:
     pool = FolderPool(root)
-    pool.settle("t.1", None)
+    pool.settle("t.1", None, 10)
     pool.gone("t.1")
     await taken_in()
     assert pool.take() is None
@@ -84,7 +84,7 @@ async def test_no_more_are_kept_than_a_busy_box_needs(root: Path) -> None:
     pool = FolderPool(root)
     for number in range(LIMIT_FOLDERS + 3):
         folder = attempt(root, f"t.{number}")
-        pool.settle(folder.name, folder)
+        pool.settle(folder.name, folder, 10)
         pool.gone(folder.name)
     await taken_in()
     assert len(list(root.iterdir())) == LIMIT_FOLDERS

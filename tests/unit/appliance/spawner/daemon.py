@@ -26,6 +26,7 @@ class Daemon:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.gone: list[str] = []
+        self.ahead: dict[str, Any] | None = None
         self.connection = socket.socket(socket.AF_UNIX)
         self.connection.settimeout(LIMIT_S)
         self.connection.connect(str(folder / records.SOCKET_NAME))
@@ -44,11 +45,22 @@ class Daemon:
 
     def event(self, kind: str) -> dict[str, Any]:
         """The next event, which must be of that kind; what is gone is noted aside, since it may come at any time."""
-        event: dict[str, Any] = json.loads(self.lines.readline())
+        event = self.next()
         while event["ev"] == "gone" != kind:
             self.gone += event["keys"]
-            event = json.loads(self.lines.readline())
+            event = self.next()
         assert event["ev"] == kind, event
+        return event
+
+    def next(self) -> dict[str, Any]:
+        """The next event; an end that tells of the start too counts as two."""
+        if self.ahead is not None:
+            ahead, self.ahead = self.ahead, None
+            return ahead
+        event: dict[str, Any] = json.loads(self.lines.readline())
+        if event["ev"] == "exited" and "pid" in event:
+            self.ahead = event
+            return {**event, "ev": "started"}
         return event
 
     def start(self, key: str, script: str, **fields: Any) -> int:

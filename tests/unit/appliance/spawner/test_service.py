@@ -147,7 +147,7 @@ def test_an_exit_is_seen_though_the_next_task_of_another_user_starts_just_then(d
     os.kill(daemon.hello["pid"], signal.SIGCONT)
     waited_for = {("started", "t.2"), ("exited", "t.1"), ("exited", "t.2")}
     while waited_for:
-        event = json.loads(daemon.lines.readline())
+        event = daemon.next()
         waited_for.discard((event["ev"], event.get("key")))
 
 
@@ -238,7 +238,7 @@ def test_orders_may_come_in_pieces_and_in_one(daemon: Daemon) -> None:
         daemon.connection.sendall(text[start : start + 50])
     waited_for = {"t.0", "t.1", "t.2"}
     while waited_for:
-        event = json.loads(daemon.lines.readline())
+        event = daemon.next()
         if event["ev"] == "exited":
             waited_for.remove(event["key"])
 
@@ -252,7 +252,7 @@ def test_two_hundred_tasks_eight_at_once_are_each_told_once_and_leak_nothing(dae
     told: list[tuple[str, str]] = []
     codes: dict[str, int] = {}
     while len(told) < 600:
-        event = json.loads(daemon.lines.readline())
+        event = daemon.next()
         told += [(event["ev"], key) for key in event.get("keys", [event.get("key")]) if key != "warm.1"]
         if event["ev"] == "exited":
             codes[event["key"]] = event["exit_code"]
