@@ -51,14 +51,14 @@ class Launcher:
         return stamp
 
 
-def take_folder(order: Order) -> bool:
-    """Make the attempt's folder, or give it one that is free; whether what it is to write exists there already.
+def take_folder(order: Order) -> list[int]:
+    """Make the attempt's folder, or give it one that is free; its `stdout` and `stderr`, opened to append.
 
-    That it did not exist is the proof that the attempt never ran.
+    That they did not exist is the proof that the attempt never ran.
     """
     try:
-        if order.reuse is not None and adopt_folder(order.reuse, order.folder):
-            return True
+        if order.reuse is not None and (opened := adopt_folder(order.reuse, order.folder)):
+            return opened
         os.mkdir(order.folder, 0o700)
     except FileExistsError:
         if os.path.exists(f"{order.folder}/started"):
@@ -67,33 +67,45 @@ def take_folder(order: Order) -> bool:
         raise SpawnRefused(f"cannot make the attempt's folder {order.folder}: {because(error)}") from None
     except ValueError as error:
         raise SpawnRefused(f"the attempt's folder {order.folder!r} is no path: {error}") from None
-    return False
+    try:
+        return open_output(order.folder)
+    except FileExistsError as error:
+        text = f"attempt {order.key} has {error.filename} already: it is not started twice"
+        raise SpawnRefused(text) from None
+    except OSError as error:
+        raise SpawnRefused(f"cannot create {error.filename}: {because(error)}") from None
 
 
-def adopt_folder(old: str, new: str) -> bool:
-    """Give a folder to another attempt; False where it is gone, or the attempt has a folder with something in it.
+def adopt_folder(old: str, new: str) -> list[int]:
+    """Give a folder to another attempt; its outputs. [] where it is gone, or the attempt has a folder with something.
 
     What the earlier attempt wrote is gone before the folder has its new name, so that it is never taken for the new
-    one's. Each file is truncated through a descriptor of its own: ext4 writes a truncated file to the disk when it is
+    one's. A file is truncated through a descriptor of its own: ext4 writes a truncated file to the disk when it is
     closed next (auto_da_alloc), which costs nothing only while it is empty.
     """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+    opened: list[int] = []
     try:
         for name in ("stdout", "stderr"):
-            fd = os.open(f"{old}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                if os.fstat(fd).st_size:
-                    os.ftruncate(fd, 0)
-            finally:
-                os.close(fd)
-        os.rename(old, new)
+            path = f"{old}/{name}"
+            fd = os.open(path, flags)
+            opened.append(fd)
+            if os.fstat(fd).st_size:
+                os.ftruncate(fd, 0)
+                os.close(opened.pop())
+                opened.append(os.open(path, flags))
+        if new != old:
+            os.rename(old, new)
     except OSError:
-        return False
-    return True
+        for fd in opened:
+            os.close(fd)
+        return []
+    return opened
 
 
-def open_output(folder: str, *, exists: bool) -> list[int]:
-    """Open a folder's `stdout` and `stderr`, to append; FileExistsError where they are there but should not be."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | (0 if exists else os.O_EXCL)
+def open_output(folder: str) -> list[int]:
+    """Create a folder's `stdout` and `stderr`, opened to append; OSError, and none of them, where that fails."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     opened: list[int] = []
     try:
         for name in ("stdout", "stderr"):

@@ -28,8 +28,8 @@ import time
 
 from appliance.spawner.attempt import Attempt, Phase
 from appliance.spawner.kernel import MARKER, READ_BYTES, read_boot_id
-from appliance.spawner.launch import FEED_FD, Launcher, feed_from_memory, open_output, open_stdin, take_folder
-from appliance.spawner.order import Order, Program, SpawnRefused, because, text_of
+from appliance.spawner.launch import FEED_FD, Launcher, feed_from_memory, open_stdin, take_folder
+from appliance.spawner.order import Order, Program, SpawnRefused, text_of
 from appliance.spawner.records import encode, record_start, write_record
 from appliance.spawner.trees import Trees
 from appliance.spawner.waiting import PREPARE_S, WaitingRoom
@@ -102,11 +102,11 @@ class Service:
                 elif self.link is not None and fd == self.link.socket.fileno():
                     self.serve(self.link, mask)
             self.reap()
-            if self.unrecorded and self.record_at <= time.monotonic():
-                self.record_starts()
             self.flush()  # exits are told before the search for what they left behind
             self.settle()
             self.flush()
+            if self.unrecorded and self.record_at <= time.monotonic():
+                self.record_starts()
             if self.may_prepare() and self.room.prepare_at <= time.monotonic():
                 self.room.prepare()
         self.room.dismiss()
@@ -305,14 +305,7 @@ class Service:
 
     def launch(self, order: Order) -> Attempt:
         """Start a process for an attempt."""
-        exists = take_folder(order)
-        try:
-            opened = open_output(order.folder, exists=exists)
-        except FileExistsError as error:
-            text = f"attempt {order.key} has {error.filename} already: it is not started twice"
-            raise SpawnRefused(text) from None
-        except OSError as error:
-            raise SpawnRefused(f"cannot create {error.filename}: {because(error)}") from None
+        opened = take_folder(order)
         try:
             files = {0: self.launcher.null_fd, 1: opened[0], 2: opened[1]}
             if order.stdin is not None:

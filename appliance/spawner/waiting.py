@@ -65,8 +65,7 @@ class WaitingRoom:
             return
         opened: list[int] = []
         try:
-            folder = self.free_folder()
-            opened += open_output(folder, exists=True)
+            folder, opened = self.free_folder()
             read_fd, feed_fd = os.pipe2(os.O_CLOEXEC)
             opened += (read_fd, feed_fd)
             files = {0: self.launcher.null_fd, 1: opened[0], 2: opened[1], FEED_FD: read_fd}
@@ -82,11 +81,12 @@ class WaitingRoom:
             for fd in opened:
                 os.close(fd)
 
-    def free_folder(self) -> str:
-        """An empty folder below the pool."""
-        if self.free and adopt_folder(self.free[-1], self.free[-1]):
-            return self.free.pop()
-        self.free.clear()
+    def free_folder(self) -> tuple[str, list[int]]:
+        """A folder below the pool and its outputs, which are empty."""
+        while self.free:
+            folder = self.free.pop()
+            if opened := adopt_folder(folder, folder):
+                return folder, opened
         while True:
             self.prepared += 1
             folder = f"{self.pool}/waiting-{os.getpid()}-{self.prepared}"
@@ -94,7 +94,7 @@ class WaitingRoom:
                 os.mkdir(folder, 0o700)
             except FileExistsError:
                 continue
-            return folder
+            return folder, open_output(folder)
 
     def hand_over(self, order: Order) -> Attempt | None:
         """Let a process that waits do it; None where there is none, or none that can."""
