@@ -102,11 +102,12 @@ class Service:
                 elif self.link is not None and fd == self.link.socket.fileno():
                     self.serve(self.link, mask)
             self.reap()
-            self.flush()  # exits are told before the search for what they left behind
+            if self.link is not None and self.link.outbox:
+                self.flush()  # ends are told before the search for what they left behind
             self.settle()
-            self.flush()
             if self.unrecorded and self.record_at <= time.monotonic():
                 self.record_starts()
+            self.flush()
             if self.may_prepare() and self.room.prepare_at <= time.monotonic():
                 self.room.prepare()
         self.room.dismiss()
