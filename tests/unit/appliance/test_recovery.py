@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import journal, recovery, spawn
+from appliance import journal, recovery, spawn, writer
 from appliance.journal import ADD_TASK
 from appliance.spawn import Spawner, SpawnerError
 from appliance.spawner import records
@@ -283,11 +283,11 @@ async def test_what_becomes_durable_while_the_spawner_is_replaced_starts_once_an
             gate.wait(LIMIT_S)
 
     monkeypatch.setattr(journal, "_open_checked", commits.wrapped(commits.real_open(), wait_at_gate, commits.nothing))
+    monkeypatch.setattr(writer, "QUICK_S", 0.0)  # as where the disk is slow: no commit holds up the loop
     engine = await engines.open()
     ran = tmp_path / "ran"
     engines.kill_spawner()
     await until("the loss", lambda: engine.executor.spawner is None)
-    # Two, since one alone is committed in place where the disk is quick.
     submitting = [asyncio.create_task(engine.submit(bash(f"echo >> {ran}; sleep 0.1"))) for _ in range(2)]
     try:
         await until("another spawner", lambda: engine.executor.spawner)
