@@ -21,7 +21,7 @@ from cloudsync.step.act import (
     TypeText,
     Uncheck,
 )
-from cloudsync.step.base import StepBase
+from cloudsync.step.base import AtLeastOne, StepBase
 from cloudsync.step.check import Expect
 from cloudsync.step.go import Back, Forward, Goto, Reload, WaitFor
 from cloudsync.step.keep import Download, GetCookies, Pdf, SaveProfile, Screenshot, SetCookies
@@ -79,7 +79,7 @@ Tabbing = NewTab | SwitchTab | CloseTab
 Step = Annotated[Going | Acting | Reading | Expect | Keeping | Tabbing, Field(discriminator="action")]
 
 MAX_STEPS: Final = 500
-Steps = Annotated[tuple[Step, ...], Field(min_length=1, max_length=MAX_STEPS, strict=False)]
+Steps = AtLeastOne[Annotated[tuple[Step, ...], Field(max_length=MAX_STEPS, strict=False)]]
 STEPS: Final[TypeAdapter[tuple[Step, ...]]] = TypeAdapter(Steps, config=ConfigDict(defer_build=True))
 
 # The groups as they are documented, each a title and its steps.

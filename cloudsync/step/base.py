@@ -1,8 +1,8 @@
 """What all steps share: their common fields, and the kinds of text, number and pattern that their fields hold."""
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Final
+from collections.abc import Callable, Sized
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,8 @@ from pydantic_core import PydanticCustomError
 
 MAX_STEP_TIMEOUT_S: Final = 24 * 3600.0
 NAME_LIMIT: Final = 100
+
+T = TypeVar("T", bound=Sized)
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 # A name becomes the name of a file, on the box and where it is downloaded to.
@@ -53,6 +55,16 @@ def _not_empty(text: str) -> str:
     return text
 
 
+def _at_least_one(items: T) -> T:
+    if not items:
+        raise ValueError("takes at least 1 item")
+    return items
+
+
+def _say_at_least_one(schema: dict[str, Any]) -> None:
+    schema["minProperties" if schema.get("type") == "object" else "minItems"] = 1
+
+
 def _regular_expression(text: str) -> str:
     try:
         re.compile(text)
@@ -76,6 +88,8 @@ def one_of(allowed: str) -> Callable[[Any, ValidatorFunctionWrapHandler], Any]:
     return validate
 
 
+# A bound of pydantic's own would count the items that are right, and complain of a list whose only item is wrong.
+AtLeastOne = Annotated[T, AfterValidator(_at_least_one), Field(json_schema_extra=_say_at_least_one)]
 Text = Annotated[str, AfterValidator(_encodable)]
 Filled = Annotated[Text, AfterValidator(_not_empty)]
 Label = Annotated[Text, AfterValidator(_label)]
@@ -128,7 +142,7 @@ class StepBase(Part):
 
 
 Frame = Annotated[
-    Filled | Annotated[tuple[Filled, ...], Field(min_length=1, max_length=16, strict=False)],
+    Filled | AtLeastOne[Annotated[tuple[Filled, ...], Field(max_length=16, strict=False)]],
     WrapValidator(one_of("the selector of an iframe, or a list of such selectors")),
 ]
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cloudsync.step.base import Filled, Framed, Number, Part, StepBase, Text
+from cloudsync.step.base import AtLeastOne, Filled, Framed, Number, Part, StepBase, Text
 
 # A mini-PC keeps what it downloads on a small disk.
 DOWNLOAD_LIMIT_MIB: Final = 100
@@ -158,7 +158,7 @@ class SetCookies(StepBase):
     """Set cookies."""
 
     action: Literal["set_cookies"]
-    cookies: Annotated[tuple[Cookie, ...], Field(min_length=1, max_length=500, strict=False)]
+    cookies: AtLeastOne[Annotated[tuple[Cookie, ...], Field(max_length=500, strict=False)]]
     """The cookies."""
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, JsonValue, WrapValidator
 
-from cloudsync.step.base import Filled, Framed, Part, StepBase, Targeted, one_of
+from cloudsync.step.base import AtLeastOne, Filled, Framed, Part, StepBase, Targeted, one_of
 
 FIELDS_LIMIT: Final = 100
 
@@ -105,7 +105,7 @@ class Extract(Framed):
     VALUE: ClassVar[str] = "an object with the names of `fields`"
 
     action: Literal["extract"]
-    fields: Annotated[dict[Filled, Wish], Field(min_length=1, max_length=FIELDS_LIMIT)]
+    fields: AtLeastOne[Annotated[dict[Filled, Wish], Field(max_length=FIELDS_LIMIT)]]
     """Names and what to read for each: `"h1"` the first one's text, `["li"]` the texts of all,
     `{"selector": "tr", "all": true, "fields": {…}}` an object a row."""
     selector: Filled = "html"
