@@ -8,15 +8,36 @@ from typing import Any, Final, TextIO
 
 from cloudsync.terminal import times
 from cloudsync.terminal.table import plain
-from cloudsync.terminal.task import step_words
 
 _MARKS: Final = {"succeeded": "✓", "failed": "✗", "skipped": "-"}
 _PLAIN_MARKS: Final = {"succeeded": "ok", "failed": "FAILED", "skipped": "-"}
-# Their value is the name of what they kept.
-_KEEPING: Final = frozenset({"screenshot", "pdf"})
+# Steps whose value is what they were made for; a test holds it against the union of steps.
+READING: Final = frozenset(
+    {
+        "text", "value", "attribute", "inner_html", "count", "table", "links", "extract", "evaluate", "aria_snapshot",
+        "title", "url", "get_cookies", "download",
+    }
+)  # fmt: skip
+# HTTP statuses from here on are no success (RFC 9110, section 15.5).
+_NO_SUCCESS: Final = 400
+# A task that ended so was amid a step.
+_CUT_OFF: Final = frozenset({"timed_out", "cancelled", "interrupted"})
 VALUE_LINES: Final = 20
 # A log may have lines of any length.
 _WIDE: Final = 10_000
+
+
+def step_words(step: object) -> str:
+    """What a step was asked to do, in a few words."""
+    match step:
+        case {"action": str(action), "url": str(url)}:
+            return f"{action} {url}"
+        case {"action": str(action), "selector": str(selector)}:
+            return f"{action} {selector}"
+        case {"action": str(action)}:
+            return action
+        case _:
+            return "?"
 
 
 class Steps:
@@ -41,32 +62,42 @@ class Steps:
 
     def rest(self, task: Mapping[str, Any]) -> None:
         """The task is over: the steps that were not shown, and the values of those that read something."""
-        results = (task.get("result") or {}).get("steps") or []
+        results = [one for one in (task.get("result") or {}).get("steps") or [] if isinstance(one, dict)]
         for index, result in enumerate(results, 1):
-            if index > self._shown and isinstance(result, dict):
+            if index > self._shown:
                 self._print(index, result)
+        if len(results) < len(self._steps) and task.get("state") in _CUT_OFF and task.get("attempt"):
+            self._file.write(
+                f"{self._marks['failed']} {len(results) + 1} {self._words(len(results) + 1)}: did not end\n"
+            )
         for index, result in enumerate(results, 1):
-            if isinstance(result, dict) and result.get("value") is not None and result.get("action") not in _KEEPING:
-                self._print_value(index, result)
+            value = result.get("value")
+            if value is not None and result.get("action") in READING:
+                self._print_value(index, result, value)
+            elif isinstance(value, dict) and (value.get("status") or 0) >= _NO_SUCCESS:
+                self._print_value(index, result, f"status {value['status']}")
         self._file.flush()
+
+    def _words(self, index: int) -> str:
+        known = self._steps[index - 1] if 0 < index <= len(self._steps) else None
+        name = known.get("name") if isinstance(known, dict) else None
+        return " ".join(plain(str(name or step_words(known))).split())
 
     def _print(self, index: int, step: Mapping[str, Any]) -> None:
         state = str(step.get("state"))
-        known = self._steps[index - 1] if index <= len(self._steps) else None
-        words = str(step.get("name") or "") or (step_words(known) if known else str(step.get("action")))
+        name = step.get("name") or ("" if index <= len(self._steps) else step.get("action"))
+        words = plain(str(name)) if name else self._words(index)
         took = "" if state == "skipped" else f" {times.span(int(step.get('duration_ms') or 0) / 1000)}"
         head = f"{self._marks.get(state, '?')} {index} "
         width = get_terminal_size().columns if self._file.isatty() else _WIDE
         room = max(8, width - len(head) - len(took) - 1)
-        words = " ".join(plain(words).split())
         self._file.write(f"{head}{words if len(words) <= room else words[: room - 1] + '…'}{took}\n")
         self._file.flush()
 
-    def _print_value(self, index: int, step: Mapping[str, Any]) -> None:
-        value = step["value"]
+    def _print_value(self, index: int, step: Mapping[str, Any], value: object) -> None:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         first, *more = plain(text, lines=True).split("\n")
-        label = f"{index} {step.get('name') or step.get('action')}: "
+        label = f"{index} {plain(str(step.get('name') or step.get('action')))}: "
         self._file.write(f"{label}{first}\n")
         self._file.write("".join(f"{' ' * len(label)}{line}\n" for line in more[:VALUE_LINES]))
         if len(more) > VALUE_LINES:

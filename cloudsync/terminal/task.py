@@ -7,6 +7,7 @@ from typing import Any, Final
 from cloudsync.task import FINAL, Delivery, TaskState
 from cloudsync.terminal import times
 from cloudsync.terminal.sink import STREAMS
+from cloudsync.terminal.steps import Steps, step_words
 from cloudsync.terminal.table import Column, plain, print_fields, print_table
 
 STATE_STYLES: Final = {
@@ -51,19 +52,6 @@ def command_of(task: Mapping[str, Any]) -> str:
             return " → ".join(step_words(step) for step in steps)
         case _:
             return str(task.get("kind"))
-
-
-def step_words(step: object) -> str:
-    """What a step was asked to do, in a few words."""
-    match step:
-        case {"action": str(action), "url": str(url)}:
-            return f"{action} {url}"
-        case {"action": str(action), "selector": str(selector)}:
-            return f"{action} {selector}"
-        case {"action": str(action)}:
-            return action
-        case _:
-            return "?"
 
 
 def print_tasks(tasks: Sequence[Json], now: float, *, place: tuple[str, str] = ("BOX", "box_id")) -> None:
@@ -120,8 +108,14 @@ def fields_of(task: Json, *, waits: str = "") -> list[tuple[str, str]]:
         ("cwd", str(spec.get("cwd") or "")),
         ("env", "\n".join(f"{name}={value}" for name, value in (spec.get("env") or {}).items())),
         ("known", "" if has_ended(task) else f"as of {times.clock(task.get('known_as_of'))}"),
-        ("result", json.dumps(task["result"]) if task.get("result") else ""),
+        ("result", _result(task.get("result") or {})),
     ]
+
+
+def _result(result: Json) -> str:
+    """All but the steps, which have lines of their own."""
+    rest = {name: value for name, value in result.items() if name != "steps"}
+    return json.dumps(rest) if rest else ""
 
 
 def _limits(spec: Json) -> str:
@@ -138,6 +132,10 @@ def print_task(task: Json, fields: Sequence[tuple[str, str]], moments: Sequence[
     print_fields(fields)
     print()
     _print_moments(moments)
+    spec = task.get("spec")
+    if isinstance(spec, dict) and isinstance(spec.get("steps"), list) and has_ended(task):
+        print("\nsteps:")
+        Steps(spec).rest(task)
     for stream in STREAMS:
         if text := str(task.get(stream) or ""):
             print(f"\n{stream}:")

@@ -121,7 +121,7 @@ class BoxProgram(Program):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             wait_until("the end of the spawner", lambda: self.spawner_pid is None)
-        for folder in self.attempts():
+        for folder in [*self.attempts(), *self.data.glob("browser/runners/*")]:
             spawn.kill_leftovers(folder / "started", folder.name)
 
 

@@ -1,11 +1,12 @@
 """Steps as they end, and what they read."""
 
 import io
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from cloudsync.terminal.steps import VALUE_LINES, Steps
+from cloudsync.steps import ACTIONS, Reading
+from cloudsync.terminal.steps import READING, VALUE_LINES, Steps, step_words
 
 BODY = {
     "steps": [
@@ -66,23 +67,51 @@ def test_a_step_is_shown_once_and_what_was_missed_at_the_end() -> None:
 
 
 def test_what_was_read_is_shown_at_the_end_and_what_was_kept_is_not() -> None:
-    values = [result("succeeded", {"a": "ü"}, "goto"), result("succeeded", action="click")]
-    values += [
-        result("succeeded", "Title\nSub\x1b[2J", name="h"),
-        result("succeeded", "04-screenshot.png", "screenshot"),
-    ]
+    values = [result("succeeded", {"url": "u", "status": 200}, "goto"), result("succeeded", {"a": "ü"}, "evaluate")]
+    values.append(result("succeeded", "Title\nSub\x1b[2J", name="h"))
+    values.append(result("succeeded", "04-screenshot.png", "screenshot"))
     assert shown(report(1), report(2), report(3), report(4), task={"result": {"steps": values}})[4:] == [
-        '1 goto: {"a": "ü"}',
+        '2 evaluate: {"a": "ü"}',
         "3 h: Title",
         "     Sub\N{REPLACEMENT CHARACTER}[2J",
     ]
 
 
+def test_a_page_that_was_refused_is_said() -> None:
+    missing = result("succeeded", {"url": "u", "status": 404}, "goto")
+    assert shown(report(1), task={"result": {"steps": [missing]}})[1:] == ["1 goto: status 404"]
+
+
+def test_a_step_that_the_end_cut_off_is_named() -> None:
+    task = {"state": "timed_out", "attempt": 1, "result": {"steps": [result("succeeded", action="goto")]}}
+    assert shown(report(1), task=task)[1:] == ["✗ 2 click text=More: did not end"]
+    assert shown(task={"state": "cancelled", "attempt": 0}) == []
+
+
 def test_a_long_value_is_cut_and_that_is_said() -> None:
     text = "\n".join(str(number) for number in range(100))
-    lines = shown(report(1), task={"result": {"steps": [result("succeeded", text, "goto")]}})
+    lines = shown(report(1), task={"result": {"steps": [result("succeeded", text, "evaluate")]}})
     assert len(lines) == VALUE_LINES + 3
     assert lines[-1].strip() == f"… {99 - VALUE_LINES} more lines"
+
+
+def test_the_steps_that_read_are_those_of_the_union() -> None:
+    reading = {action for action, step in ACTIONS.items() if step in get_args(Reading)}
+    assert reading | {"get_cookies", "download"} == READING
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ({"action": "goto", "url": "http://a"}, "goto http://a"),
+        ({"action": "click", "selector": "#b"}, "click #b"),
+        ({"action": "pdf"}, "pdf"),
+        (3, "?"),
+        (None, "?"),
+    ],
+)
+def test_a_step_is_told_in_a_few_words(step: object, words: str) -> None:
+    assert step_words(step) == words
 
 
 def test_a_line_fits_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
