@@ -114,7 +114,7 @@ def test_they_end_with_the_spawner_and_do_nothing(daemon: Daemon, folder: Path) 
     prepare(daemon)
     ready = until_waiting(daemon)
     os.kill(daemon.hello["pid"], signal.SIGKILL)
-    for pid in ready:
+    for pid in [*ready, daemon.hello["pid"]]:
         wait_for_end(pid)
     assert [path.read_bytes() for path in (folder / "pool").glob("*/std*")] == [b""] * 4
 
