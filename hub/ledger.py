@@ -14,10 +14,11 @@ from hub.store import Connection, Row
 _FINAL: Final = frozenset(str(state) for state in FINAL)
 
 _STANDING = "SELECT standing, fence, customer_id, incarnation FROM boxes WHERE id = ?"
-# With it: whether older tasks wait, before which a new one is not numbered.
+# With it: the next command's seq, and whether older tasks wait, before which a new one is not numbered.
 _PLACE = """
-SELECT b.standing, b.fence, b.customer_id, b.incarnation, b.command_seq, EXISTS (
-    SELECT 1 FROM tasks t WHERE t.box_id = b.id AND t.delivery = 'unsent' AND t.state = 'queued') AS waiting
+SELECT b.standing, b.fence, b.customer_id, b.incarnation, b.command_seq,
+    max(b.command_seq, coalesce((SELECT max(seq) FROM commands WHERE box_id = b.id), 0)) + 1 AS next_seq,
+    EXISTS (SELECT 1 FROM tasks t WHERE t.box_id = b.id AND t.delivery = 'unsent' AND t.state = 'queued') AS waiting
 FROM boxes b WHERE b.id = ?"""
 _NEXT_SEQ = """
 SELECT max(b.command_seq, coalesce((SELECT max(seq) FROM commands WHERE box_id = b.id), 0)) + 1
@@ -102,11 +103,9 @@ def submit(connection: Connection, task: NewTask, fence: int | None, *, may_numb
         raise Refusal(409, "box_revoked", f"box '{task.box_id}' is revoked", hint="enrol it again under a new token")
     seq = None
     may_number = may_number and box["fence"] == fence and box["standing"] == "active" and not box["waiting"]
-    if may_number:
-        following = connection.execute(_NEXT_SEQ, (task.box_id,)).fetchone()[0]
-        if following - box["command_seq"] <= WINDOW_ENTRIES:
-            seq = following
-            connection.execute(_ADD_COMMAND, (task.box_id, seq, "run", task.id, task.created_by))
+    if may_number and box["next_seq"] - box["command_seq"] <= WINDOW_ENTRIES:
+        seq = box["next_seq"]
+        connection.execute(_ADD_COMMAND, (task.box_id, seq, "run", task.id, task.created_by))
     row = connection.execute(
         ADD_TASK,
         (
