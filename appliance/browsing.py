@@ -242,7 +242,7 @@ class Browsing:
 def outcome_of(task: LiveTask, files: int) -> tuple[dict[str, Any] | None, Found | None]:
     """The result of a browser task that is over, within what an entry takes, and the file that holds the whole of it
     where something had to be cut; it is written into the task's folder."""
-    if not isinstance(task.spec, BrowserRun) or not (task.steps or task.notes):
+    if not isinstance(task.spec, BrowserRun) or task.attempt == 0:
         return None, None
     steps = [task.steps[index] for index in sorted(task.steps)]
     body, is_cut = result.fit(steps, result.budget_bytes(files + 1))

@@ -6,6 +6,7 @@ where they are used, and stand in no value, error or name that leaves here.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -182,11 +183,13 @@ class _Performance:
         limit_s = scene.left_s() + GRACE_S
         try:
             await asyncio.wait({doing, scene.tabs.crashed}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
-            if doing.done():
-                return doing.result()
-            if scene.tabs.crashed.done():
+            # A call on a page that crashes may be told of it before the tab is.
+            crashed = scene.tabs.crashed.done() or (doing.done() and _tells_of_crash(doing.exception()))
+            if crashed:
                 hint = "the page may need more memory than the box has"
                 raise StepFailed("the page crashed", code="page_crashed", hint=hint)
+            if doing.done():
+                return doing.result()
             raise StepFailed(f"the browser did not answer within {limit_s:.3g} s")
         finally:
             if not doing.done():
@@ -224,8 +227,13 @@ class _Performance:
         ]
 
 
+_CRASHED: Final = re.compile(r"\b(Page|Target) crashed")
 # Errors after which no step can do anything.
 _ENDING: Final = frozenset({"timed_out", "page_crashed"})
+
+
+def _tells_of_crash(error: BaseException | None) -> bool:
+    return isinstance(error, Error) and bool(_CRASHED.search(error.message))
 
 
 def _timeout_s(step: Step) -> float:

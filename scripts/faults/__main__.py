@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from scripts.faults import browsing
 from scripts.faults.campaign import run
 from scripts.faults.report import as_json, as_text
 from tests.system.plant import Plant
@@ -23,9 +24,19 @@ def main(arguments: list[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix=f"{seed}-", dir=base))
     plant = Plant(folder)
     is_clean = False
+
+    def progress(text: str) -> None:
+        print(text, flush=True)
+
     try:
-        result = run(plant, seed=seed, kills=options.kills, progress=lambda text: print(text, flush=True))
-        is_clean = not result.breaches and not result.refusals
+        if options.browser:
+            visits = browsing.run(plant, seed=seed, tasks=options.browser, progress=progress)
+            is_clean = not visits.breaches
+            text, figures = visits.as_text(), visits.as_json()
+        else:
+            result = run(plant, seed=seed, kills=options.kills, progress=progress)
+            is_clean = not result.breaches and not result.refusals
+            text, figures = as_text(result), as_json(result)
     except KeyboardInterrupt:
         print("interrupted before there was a judgement", file=sys.stderr)
         return 130
@@ -35,9 +46,9 @@ def main(arguments: list[str]) -> int:
             shutil.rmtree(folder)
         else:
             print(f"kept for a look: {folder}", file=sys.stderr)
-    print(as_text(result), end="")
+    print(text, end="")
     if options.json is not None:
-        options.json.write_text(as_json(result))
+        options.json.write_text(figures)
     return 0 if is_clean else 1
 
 
@@ -47,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Kill hub, box and spawner at random under load, and see that nothing is lost.",
     )
     parser.add_argument("--kills", type=int, default=120, metavar="N", help="how often (120)")
+    parser.add_argument(
+        "--browser", type=int, metavar="N", help="run N browser tasks on hostile pages, and kill what they run in"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="the same tasks and victims as a run before (random)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     return parser

@@ -1,0 +1,134 @@
+"""Browser tasks of a real box with a real hub: their way there and back, the daemon's death, the sandbox."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.faults.site import Site
+from scripts.faults.stalker import runners
+from tests.system.plant import Plant
+from tests.system.program import ROOT, wait_until
+
+UNPRIVILEGED = 65534
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.close()
+
+
+def body(*steps: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"kind": "browser.run", "steps": list(steps), "allow": ["127.0.0.1"], **fields}
+
+
+def goto(site: Site, page: str = "home", key: str = "k") -> dict[str, Any]:
+    return {"action": "goto", "url": f"{site.url}/{page}/{key}"}
+
+
+def test_a_browser_task_comes_back_through_the_hub_with_values_and_artifacts(plant: Plant, site: Site) -> None:
+    steps = (goto(site), {"action": "text", "selector": "#p", "name": "says"}, {"action": "screenshot"})
+    task = plant.api().post("boxes/box-1/tasks?wait_s=60", body(*steps))
+    assert (task["state"], task["error"], task["kind"]) == ("succeeded", None, "browser.run")
+    assert [step["state"] for step in task["result"]["steps"]] == ["succeeded"] * 3
+    assert task["result"]["steps"][1] | {"duration_ms": 0} == {
+        "action": "text",
+        "name": "says",
+        "state": "succeeded",
+        "value": "text of the page",
+        "duration_ms": 0,
+        "error": None,
+    }
+    (artifact,) = task["artifacts"]
+    assert (artifact["name"], artifact["media_type"]) == ("03-screenshot.png", "image/png")
+
+
+def test_a_box_has_its_browser_ready_soon_after_its_start_and_says_so(hub_plant: Plant) -> None:
+    box = hub_plant.start_box("warm", env={"OPERIS_BOX_BROWSER": "auto"})
+    status = wait_until("a browser", lambda: (s := box.status())["browser"]["state"] == "ready" and s)
+    assert status["browser"]["version"]
+    assert status["browser"]["sandbox"] == (os.geteuid() != 0)
+    assert any("sandbox is off" in text for text in status["warnings"]) == (os.geteuid() == 0)
+    box.stop()
+    wait_until("the end of the browser", lambda: not runners(box))
+
+
+@pytest.mark.parametrize("is_idempotent", [False, True])
+def test_a_daemon_that_is_killed_leaves_no_browser_and_the_task_its_steps(
+    plant: Plant, site: Site, is_idempotent: bool
+) -> None:
+    (box,) = plant.boxes
+    linger = {"action": "wait_for", "milliseconds": 3000}
+    task_id = plant.api().post("boxes/box-1/tasks", body(goto(site), linger, idempotent=is_idempotent))["id"]
+    wait_until("the page to be asked for", lambda: site.visits["k"] > 0)
+    (before,) = wait_until("a runner", lambda: runners(box) or None)
+    tree = [before, *before.children(recursive=True)]
+    box.kill()
+    wait_until("the end of the browser", lambda: not [one for one in tree if one.is_running()])
+    box.start()
+    task = plant.wait_task(task_id)
+    if is_idempotent:
+        assert (task["state"], task["attempt"], site.visits["k"]) == ("succeeded", 2, 2)
+    else:
+        assert (task["state"], task["error"]["code"]) == ("interrupted", "browser_lost")
+        assert [step["action"] for step in task["result"]["steps"]] in (["goto"], [])
+        assert site.visits["k"] == 1
+    assert box.attempts() == []
+
+
+SANDBOX = """
+import asyncio, json, sys
+from pathlib import Path
+import psutil
+from appliance.engine import Engine
+from appliance.spawn import read_started
+from cloudsync.spec import SPEC
+
+async def main(data: Path) -> None:
+    engine = await Engine.open(data)
+    spec = SPEC.validate_python({"kind": "browser.run", "steps": [{"action": "wait_for", "milliseconds": 60000}]})
+    task_id = await engine.submit(spec)
+    supervisor = engine.executor.browsing.supervisor
+    while not engine.executor.tasks[task_id].started_boot_s:
+        await asyncio.sleep(0.01)
+    seccomp = []
+    (key,) = supervisor.keys
+    record = read_started(data / "browser" / "runners" / key)
+    for process in psutil.Process(record.pid).children(recursive=True):
+        if "--type=renderer" in process.cmdline():
+            text = Path(f"/proc/{process.pid}/status").read_text()
+            seccomp += [line.split()[1] for line in text.splitlines() if line.startswith("Seccomp:")]
+    print(json.dumps({"seccomp": seccomp, "status": supervisor.status(), "warnings": supervisor.warnings()}))
+    engine.executor.cancel(task_id, "")
+    await engine.wait(task_id)
+    await engine.close()
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def test_without_root_the_browsers_sandbox_is_on(tmp_path: Path) -> None:
+    data = tmp_path / "box"
+    command = [sys.executable, "-c", SANDBOX, str(data)]
+    if os.geteuid() == 0:
+        # The interpreter may lie where root alone can look; to read is all that is kept of root's powers.
+        tmp_path.chmod(0o777)
+        for parent in tmp_path.parents:
+            if parent.stat().st_uid == 0 and parent != Path("/"):
+                parent.chmod(parent.stat().st_mode | 0o055)
+        who = [f"--reuid={UNPRIVILEGED}", f"--regid={UNPRIVILEGED}", "--clear-groups"]
+        command = ["setpriv", *who, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *command]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["status"]["sandbox"] is True
+    assert found["warnings"] == []
+    assert found["seccomp"], "no renderer was seen"
+    assert set(found["seccomp"]) == {"2"}
