@@ -41,7 +41,9 @@ function took(task) {
 }
 
 function summary(spec) {
-  return (spec.command || spec.kind || "").split("\n")[0];
+  if (spec.command) return spec.command.split("\n")[0];
+  const steps = (spec.steps || []).map((step) => [step.action, step.url || step.selector].filter(Boolean).join(" "));
+  return steps.join(" → ").slice(0, 200) || spec.kind || "";
 }
 
 function row(cells) {

@@ -4,17 +4,19 @@ Everything lives in .run/demonstration of the checkout and is used again at the 
 """
 
 import argparse
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import urllib3
 
@@ -22,13 +24,20 @@ CHECKOUT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = CHECKOUT / ".run" / "demonstration"
 BIN: Final = Path(sys.executable).parent
 BOX: Final = "box-1"
-START_LIMIT_S: Final = 20.0
+START_LIMIT_S: Final = 60.0
 STOP_LIMIT_S: Final = 25.0
 TASKS: Final = (
     ("which machine", "uname -a"),
     ("memory", "free -h"),
     ("disk", "df -h /"),
     ("top processes", "ps -eo pid,comm,%cpu,%mem --sort=-%cpu | head -6"),
+)
+# What someone does who looks at the hub's page: the key is a secret of the box, and no part of the task.
+LOOK: Final = (
+    {"action": "fill", "selector": "#key", "text": "{{secret:demonstration}}", "name": "give the key"},
+    {"action": "click", "selector": "text=Show"},
+    {"action": "wait_for", "selector": "#tasks tr >> nth=0"},
+    {"action": "table", "selector": "section:has(#boxes) table", "name": "boxes"},
 )
 LIVE: Final = 'for i in 1 2 3 4 5; do echo "second $i of 5"; sleep 1; done'
 
@@ -41,15 +50,18 @@ def main(arguments: Sequence[str]) -> int:
     """Run the demonstration; 0 after Ctrl-C, 1 where something failed."""
     parser = argparse.ArgumentParser(prog="scripts/run", description="A hub, a box and real tasks on this machine.")
     parser.add_argument("--once", action="store_true", help="end after the tasks instead of waiting for Ctrl-C")
+    parser.add_argument("url", nargs="?", metavar="URL", help="a page for the browser task (the hub's own)")
     options = parser.parse_args(arguments)
     try:
-        with interrupts(), hub() as (relay, web), box(relay, web):
+        with interrupts(), hub() as (relay, web):
             key = api_key()
-            wait_for_box(web, key)
-            show_tasks(web, key)
-            show_addresses(relay, web, key)
-            if not options.once:
-                signal.pause()
+            with box(relay, web, key):
+                wait_for_box(web, key)
+                show_tasks(web, key)
+                show_browser_task(web, key, options.url)
+                show_addresses(relay, web, key)
+                if not options.once:
+                    signal.pause()
     except KeyboardInterrupt:
         print("\nstopped: no process is left")
     except Failed as failure:
@@ -71,12 +83,19 @@ def interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def program(name: str, *arguments: str, ready: str, end_by: signal.Signals) -> Iterator[None]:
+def program(
+    name: str, *arguments: str, ready: str, end_by: signal.Signals, env: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """A program of ours in a group of its own, so that Ctrl-C reaches only us and we end it in order."""
     log = FOLDER / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [BIN / name, *arguments], stdout=output, stderr=output, stdin=subprocess.DEVNULL, process_group=0
+            [BIN / name, *arguments],
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | (env or {}),
+            process_group=0,
         )
     try:
         until = time.monotonic() + START_LIMIT_S
@@ -105,15 +124,14 @@ def hub() -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def box(relay: str, web: str) -> Iterator[None]:
-    """A box that is enrolled at the hub."""
+def box(relay: str, web: str, key: str) -> Iterator[None]:
+    """A box that is enrolled at the hub, and may use the key in its browser tasks."""
     flags = ["run", "--data", str(FOLDER / "box"), "--hub", f"ws://{relay}/relay", "--web", f"http://{web}"]
-    if "demonstration" not in admin("customer", "list"):
-        admin("customer", "add", "demonstration")
     if not (FOLDER / "enrolled").exists():
         flags += ["--name", BOX, "--enrol", admin("token", "add", "--customer", "demonstration").strip()]
     # SIGINT ends the box's tasks too; after SIGTERM they would go on, as they should at a real box.
-    with program("operis-box", *flags, ready="operis-box ready", end_by=signal.SIGINT):
+    secrets = {"OPERIS_BOX_SECRETS": json.dumps({"demonstration": key})}
+    with program("operis-box", *flags, ready="operis-box ready", end_by=signal.SIGINT, env=secrets):
         yield
 
 
@@ -129,6 +147,8 @@ def admin(*command: str) -> str:
 
 def api_key() -> str:
     """An operator's API key, kept for the next call."""
+    if "demonstration" not in admin("customer", "list"):
+        admin("customer", "add", "demonstration")
     file = FOLDER / "operator.key"
     if not file.exists():
         key = admin("key", "add", "--customer", "demonstration", "--role", "operator").strip()
@@ -180,11 +200,29 @@ def show_tasks(web: str, key: str) -> None:
         print(task["stdout"] + task["stderr"], end="")
         show_times(task)
     print(f"\n── five seconds, output as it comes: operis run {BOX} -- '{LIVE}'", flush=True)
-    environment = os.environ | {"OPERIS_HUB": f"http://{web}", "OPERIS_KEY": key}
-    status = subprocess.run([BIN / "operis", "run", BOX, "--", LIVE], env=environment, check=False).returncode
-    if status:
-        raise Failed(f"operis run ended with {status}")
+    operis(web, key, "run", BOX, "--", LIVE)
     show_times(ask(web, key, "GET", f"boxes/{BOX}/tasks?limit=1")["items"][0])
+
+
+def show_browser_task(web: str, key: str, url: str | None) -> None:
+    """Open a page in the box's browser and keep a picture of it; at the hub's own page, look at the boxes there."""
+    page = url or f"http://{web}/"
+    picture = FOLDER / "screenshot.png"
+    words = ["browse", BOX, page, "--allow", urlsplit(page).hostname or "", "--screenshot", str(picture)]
+    steps = "" if url else json.dumps(LOOK)
+    print(
+        f"\n── a page in the browser of the box: operis {' '.join(words)}{' --steps FILE' if steps else ''}", flush=True
+    )
+    operis(web, key, *words, *(["--steps", "-"] if steps else []), given=steps)
+    show_times(ask(web, key, "GET", f"boxes/{BOX}/tasks?limit=1")["items"][0])
+
+
+def operis(web: str, key: str, *words: str, given: str = "") -> None:
+    """Run the operator's command on this terminal."""
+    environment = os.environ | {"OPERIS_HUB": f"http://{web}", "OPERIS_KEY": key}
+    done = subprocess.run([BIN / "operis", *words], env=environment, input=given.encode(), check=False)
+    if done.returncode:
+        raise Failed(f"operis {words[0]} ended with {done.returncode}")
 
 
 def show_times(task: dict[str, Any]) -> None:
@@ -198,7 +236,8 @@ def show_times(task: dict[str, Any]) -> None:
         f"{name} +{(after - before).total_seconds() * 1000:.0f} ms"
         for name, before, after in zip(names, times, times[1:], strict=False)
     ]
-    print(f"   {task['state']}, exit {task['exit_code']}: queued, {', '.join(steps)}", flush=True)
+    code = "" if task["exit_code"] is None else f", exit {task['exit_code']}"
+    print(f"   {task['state']}{code}: queued, {', '.join(steps)}", flush=True)
 
 
 def show_addresses(relay: str, web: str, key: str) -> None:
@@ -208,12 +247,15 @@ hub page      http://{web}/#key={key}
 API           http://{web}/api/v1, described at http://{web}/openapi.json, metrics at http://{web}/metrics
 relay         ws://{relay}/relay
 logs          {FOLDER}/operis-hub.log and operis-box.log
+screenshot    {FOLDER}/screenshot.png
 
 Go on in another terminal:
   export OPERIS_HUB=http://{web} OPERIS_KEY={key} PATH={BIN}:$PATH
   operis boxes
   operis run {BOX} -- 'echo hello from $(hostname)'
+  operis browse {BOX} https://example.com --screenshot example.png
   operis tasks
+  operis-box exec --data {FOLDER / "box"} -- 'echo hello without the hub'
   operis-box status --data {FOLDER / "box"}
 
 Ctrl-C ends both.""")
