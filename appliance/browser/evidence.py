@@ -1,7 +1,8 @@
 """What is kept of the moment in which a task failed: a screenshot, the page's text, and the trace.
 
 The trace is recorded without pictures and page snapshots: both together made a warm navigation with a screenshot 54 %
-slower, without them it is 5 %. On failure one more part is recorded with both, of the page as it stands then.
+slower, without them it is 5 %. On failure one more part is recorded with both, of the page as it stands then; a task
+that asks for its trace is recorded with both from its first step on.
 """
 
 import asyncio
@@ -29,6 +30,13 @@ Redact = Callable[[str], str]
 def last_page(context: BrowserContext) -> Page | None:
     """The tab that was opened last."""
     return context.pages[-1] if context.pages else None
+
+
+async def record_fully(context: BrowserContext, *, has_secrets: bool) -> None:
+    """Record the trace with page snapshots and pictures; no pictures where one could show a secret that is typed."""
+    async with asyncio.timeout(TRACE_LIMIT_S):
+        await context.tracing.stop()
+        await context.tracing.start(screenshots=not has_secrets, snapshots=True)
 
 
 async def keep_failure(context: BrowserContext, page: Page | None, folder: Path, redact: Redact) -> list[LeftFile]:

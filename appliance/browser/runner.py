@@ -143,6 +143,11 @@ class Runner:
     async def _run(self, attempt: Attempt, fresh: Fresh, redact: evidence.Redact) -> Done:
         run, loop = attempt.run, asyncio.get_running_loop()
         self.say(Started(key=run.key))
+        if run.spec.trace:
+            try:
+                await evidence.record_fully(fresh.context, has_secrets=bool(run.secrets))
+            except TimeoutError:
+                raise BrowserStuck("the browser begins no trace") from None
 
         def on_step(index: int, result: StepResult) -> None:
             self.say(Stepped(key=run.key, index=index, result=result))

@@ -1,9 +1,11 @@
 """Browser tasks of a real box with a real hub: their way there and back, the daemon's death, the sandbox."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from scripts.faults.site import Site
 from scripts.faults.stalker import runners
+from tests.system.api import Api
 from tests.system.plant import Plant
 from tests.system.program import ROOT, wait_until
 
@@ -33,6 +36,16 @@ def goto(site: Site, page: str = "home", key: str = "k") -> dict[str, Any]:
     return {"action": "goto", "url": f"{site.url}/{page}/{key}"}
 
 
+def stored(api: Api, task_id: str, name: str) -> bytes:
+    """An artifact's bytes, once the hub has them."""
+
+    def look() -> str | None:
+        (found,) = [one for one in api.get(f"tasks/{task_id}/artifacts")["items"] if one["name"] == name]
+        return found["id"] if found["state"] == "stored" else None
+
+    return api.ask("GET", f"artifacts/{wait_until(name, look)}").data
+
+
 def test_a_browser_task_comes_back_through_the_hub_with_values_and_artifacts(plant: Plant, site: Site) -> None:
     steps = (goto(site), {"action": "text", "selector": "#p", "name": "says"}, {"action": "screenshot"})
     task = plant.api().post("boxes/box-1/tasks?wait_s=60", body(*steps))
@@ -48,6 +61,25 @@ def test_a_browser_task_comes_back_through_the_hub_with_values_and_artifacts(pla
     }
     (artifact,) = task["artifacts"]
     assert (artifact["name"], artifact["media_type"]) == ("03-screenshot.png", "image/png")
+
+
+def test_a_trace_that_is_asked_for_shows_the_page_at_each_step_and_no_secret(hub_plant: Plant, site: Site) -> None:
+    secrets = {"OPERIS_BOX_SECRETS": json.dumps({"PASSWORD": "hunter2hunter2"})}
+    box = hub_plant.start_box("traced", env=secrets)
+    fill = {"action": "evaluate", "expression": "document.body.append('{{secret:PASSWORD}}')"}
+    recorded: dict[bool, list[str]] = {}
+    for has_secret in (False, True):
+        steps = [goto(site), *([fill] if has_secret else []), {"action": "text", "selector": "#p"}]
+        task = hub_plant.api().post(f"boxes/{box.id}/tasks?wait_s=60", body(*steps, trace=True))
+        assert (task["state"], task["error"]) == ("succeeded", None)
+        with zipfile.ZipFile(io.BytesIO(stored(hub_plant.api(), task["id"], "trace.zip"))) as trace:
+            files = {name: trace.read(name) for name in trace.namelist()}
+        recorded[has_secret] = list(files)
+        events = b"".join(data for name, data in files.items() if name.endswith(".trace"))
+        assert b'"type":"frame-snapshot"' in events
+        assert b"text of the page" in events
+        assert all(b"hunter2" not in data for data in files.values())
+    assert [any(name.endswith((".jpeg", ".png")) for name in recorded[key]) for key in (False, True)] == [True, False]
 
 
 def test_a_box_has_its_browser_ready_soon_after_its_start_and_says_so(hub_plant: Plant) -> None:
