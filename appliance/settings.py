@@ -87,7 +87,7 @@ class BoxSettings(BaseSettings):
     """How many browser tasks run at once, among those that `concurrency` allows."""
     browser_recycle_tasks: Annotated[int, Field(ge=1)] = 200
     """After so many tasks the browser is replaced by a fresh one."""
-    browser_memory_mib: Annotated[int, Field(ge=256)] = 1024
+    browser_memory_mib: Annotated[int, Field(ge=512)] = 1024
     """A browser that takes more memory is replaced, a page that takes more by itself is ended."""
     browser_program: str | None = None
     """The browser to use; by default the first of those that are installed."""

@@ -52,6 +52,25 @@ setup_tools() { # installs the commands that tasks and tests call
     [ ${#missing[@]} -eq 0 ] || setup_debian "${missing[@]}"
 }
 
+setup_browser() { # installs what browser tasks run in, and a font for their pages
+    local missing=() name
+    for name in chromium-headless-shell chromium; do
+        command -v "$name" >/dev/null && break
+    done || if ! compgen -G "$HOME/.cache/ms-playwright/chromium*" >/dev/null; then
+        if ! command -v apt-get >/dev/null; then
+            printf 'setup: %s\n' "no Chromium here, and this is no Debian: browser tasks fail until there is one." \
+                "Install Chromium, or call '.venv/bin/playwright install chromium', then go on." >&2
+            return
+        fi
+        # The shell alone starts in half the time; older releases have the whole browser only.
+        name=chromium-headless-shell
+        apt-cache show "$name" >/dev/null 2>&1 || name=chromium
+        missing+=("$name")
+    fi
+    [ -n "$(find -L /usr/share/fonts /usr/local/share/fonts -name '*.[ot]tf' -print -quit 2>/dev/null)" ] || missing+=(fonts-dejavu-core)
+    [ ${#missing[@]} -eq 0 ] || setup_debian "${missing[@]}"
+}
+
 setup_venv() { # LOCK
     # pip asks the compilers that it finds on PATH for their versions, and some then write to the user's home.
     local python clean=(env PATH=/usr/bin:/bin)
@@ -78,6 +97,7 @@ setup() {
     local lock=requirements-dev.lock stamp
     [ "${SETUP:-dev}" = run ] && lock=requirements.lock
     setup_tools
+    setup_browser
     stamp=$(cat pyproject.toml requirements.lock requirements-dev.lock scripts/setup.sh <(printf '%s' "$root ${PYTHON:-}") | sha256sum)
     # What the tests need holds all that Operis runs on.
     if [ -x .venv/bin/python ]; then

@@ -352,7 +352,7 @@ class Supervisor:
             self._let_go(seat)
         elif seat.tasks_done >= self.limits.recycle_tasks:
             self._recycle(seat, f"it has done {seat.tasks_done} tasks")
-        elif seat.pss_mib > self.limits.memory_mib:
+        elif seat.pss_mib > self.limits.memory_mib and seat.tasks_done:  # a fresh one takes no less than a fresh one
             self._recycle(seat, f"it takes {seat.pss_mib} MiB of memory")
 
     def _recycle(self, seat: Seat, why: str) -> None:

@@ -1,0 +1,144 @@
+"""The runner as a process: what it says to a daemon, and that it never outlives it."""
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from appliance.browser import wire
+from appliance.browser.runner import PLACE
+from cloudsync.spec import BrowserRun
+
+LIMIT_S = 30.0
+
+
+class Daemon:
+    """The daemon's end of one runner."""
+
+    def __init__(self, folder: Path, program: str | None = None) -> None:
+        self._folder = folder
+        self._program = program
+
+    async def start(self) -> None:
+        address = f"operis-test-{secrets.token_hex(8)}"
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(f"\0{address}")
+        came: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            came.set_result((reader, writer))
+
+        self.server = await asyncio.start_unix_server(accept, sock=listening, limit=wire.LINE_LIMIT_BYTES)
+        place = wire.Place(address=address, token="t", slots=1, memory_limit_mib=1000, program=self._program)
+        env = {**os.environ, PLACE: place.model_dump_json(), "TMPDIR": str(self._folder), "HOME": str(self._folder)}
+        self.process = await asyncio.create_subprocess_exec(sys.executable, "-m", "appliance.browser.runner", env=env)
+        self.reader, self.writer = await asyncio.wait_for(came, LIMIT_S)
+        assert await self.hear() == wire.Hello(token="t")
+
+    async def hear(self) -> Any:
+        return wire.decode_from_runner(await asyncio.wait_for(self.reader.readline(), LIMIT_S))
+
+    async def hear_of(self, kind: type) -> Any:
+        while not isinstance(message := await self.hear(), kind):
+            pass
+        return message
+
+    def say(self, message: Any) -> None:
+        self.writer.write(wire.encode(message))
+
+    async def ended(self) -> int:
+        return await asyncio.wait_for(self.process.wait(), LIMIT_S)
+
+    async def close(self) -> None:
+        self.writer.close()
+        self.server.close()
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
+    daemon = Daemon(tmp_path)
+    await daemon.start()
+    yield daemon
+    await daemon.close()
+
+
+def run(key: str, folder: Path, *steps: dict[str, Any]) -> wire.Run:
+    spec = BrowserRun.model_validate({"kind": "browser.run", "steps": list(steps)})
+    return wire.Run(key=key, spec=spec, folder=str(folder), secrets={}, state_file=None)
+
+
+async def test_an_attempt_is_started_told_step_by_step_and_done(daemon: Daemon, tmp_path: Path) -> None:
+    ready = await daemon.hear_of(wire.Ready)
+    assert ready.browser.has_sandbox == (os.geteuid() != 0)
+    folder = tmp_path / "attempt"
+    folder.mkdir()
+    daemon.say(run("t.1", folder, {"action": "url"}, {"action": "screenshot"}))
+    assert await daemon.hear_of(wire.Started) == wire.Started(key="t.1")
+    first, second = await daemon.hear_of(wire.Stepped), await daemon.hear_of(wire.Stepped)
+    assert (first.index, first.result.value, second.index) == (0, "about:blank", 1)
+    done = await daemon.hear_of(wire.Done)
+    assert (done.key, done.state, done.error) == ("t.1", wire.RunState.SUCCEEDED, None)
+    assert [Path(file.path).parent for file in done.files] == [folder]
+    assert (await daemon.hear_of(wire.Memory)).tasks_done == 1
+
+
+async def test_a_cancelled_attempt_is_done_soon(daemon: Daemon, tmp_path: Path) -> None:
+    await daemon.hear_of(wire.Ready)
+    daemon.say(run("t.1", tmp_path, {"action": "wait_for", "milliseconds": 600_000}))
+    await daemon.hear_of(wire.Started)
+    daemon.say(wire.Cancel(key="t.1"))
+    assert (await daemon.hear_of(wire.Done)).state is wire.RunState.CANCELLED
+
+
+async def test_one_that_is_let_go_ends_after_its_last_attempt(daemon: Daemon, tmp_path: Path) -> None:
+    await daemon.hear_of(wire.Ready)
+    daemon.say(run("t.1", tmp_path, {"action": "wait_for", "milliseconds": 300}))
+    daemon.say(wire.Quit())
+    assert (await daemon.hear_of(wire.Done)).state is wire.RunState.SUCCEEDED
+    assert await daemon.ended() == 0
+
+
+async def test_it_ends_with_its_daemon_and_takes_its_browser_along(daemon: Daemon) -> None:
+    await daemon.hear_of(wire.Ready)
+    tree = psutil.Process(daemon.process.pid).children(recursive=True)
+    assert len(tree) > 2
+    daemon.writer.close()
+    assert await daemon.ended() == 0
+    _, alive = psutil.wait_procs(tree, timeout=LIMIT_S)
+    assert alive == []
+
+
+async def test_it_says_that_its_browser_is_gone_and_ends(daemon: Daemon) -> None:
+    await daemon.hear_of(wire.Ready)
+    (driver,) = psutil.Process(daemon.process.pid).children()
+    driver.children()[0].kill()
+    assert (await daemon.hear_of(wire.Lost)).what == "the browser ended"
+    assert await daemon.ended() == 1
+
+
+async def test_it_says_that_its_driver_is_gone_and_ends(daemon: Daemon) -> None:
+    await daemon.hear_of(wire.Ready)
+    (driver,) = psutil.Process(daemon.process.pid).children()
+    driver.kill()
+    assert (await daemon.hear_of(wire.Lost)).what in {"the browser's driver ended", "the browser ended"}
+    assert await daemon.ended() == 1
+
+
+async def test_it_says_why_there_is_no_browser(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, "/no/such/chromium")
+    await daemon.start()
+    assert (await daemon.hear_of(wire.Unable)).error.code == "no_browser"
+    assert await daemon.ended() == 0
+    await daemon.close()
