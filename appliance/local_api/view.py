@@ -21,6 +21,9 @@ def task(engine: Engine, row: Mapping[str, Any]) -> dict[str, Any]:
     named = outcome.get("artifacts")
     is_final = row["state"] in _FINAL
     fields = outcome_fields(outcome)
+    if live is not None and live.steps:  # what has ended of a task that has not
+        steps = [live.steps[index].model_dump(mode="json") for index in sorted(live.steps)]
+        fields["result"] = {"steps": steps}
     if fields["error"] is None and row["error_code"]:  # the outcome is no longer kept
         fields["error"] = {"code": row["error_code"], "message": "what it said is no longer kept", "hint": ""}
     return {

@@ -133,7 +133,7 @@ def print_task(task: Json, fields: Sequence[tuple[str, str]], moments: Sequence[
     print()
     _print_moments(moments)
     spec = task.get("spec")
-    if isinstance(spec, dict) and isinstance(spec.get("steps"), list) and has_ended(task):
+    if isinstance(spec, dict) and isinstance(spec.get("steps"), list) and (task.get("result") or {}).get("steps"):
         print("\nsteps:")
         Steps(spec).rest(task)
     for stream in STREAMS:

@@ -11,6 +11,7 @@ from typing import Any, Final, get_args
 import pytest
 from websockets.sync.client import connect
 
+from appliance.client.box import Box
 from cloudsync import spec
 from cloudsync.task import Delivery, Origin, TaskState
 from hub import tenancy
@@ -19,7 +20,7 @@ from hub.settings import HubSettings
 from hub.views import BoxStatus
 from tests.system.conftest import opened
 from tests.system.plant import Plant
-from tests.system.program import BIN
+from tests.system.program import BIN, ROOT
 
 CONTRACT: Final[dict[str, Any]] = tomllib.loads((Path(__file__).parents[1] / "contract.toml").read_text("utf-8"))
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -184,6 +185,37 @@ def test_operator_and_box_print_the_apis_json(plant: Plant) -> None:
     assert operis(plant, "logs", task_id).returncode == 0
     done = command("operis-box", "status", "--json", "--data", plant.boxes[0].data)
     assert (done.returncode, json.loads(done.stdout)["running"]) == (0, True)
+
+
+def test_box_serves_its_owner_on_its_socket(plant: Plant) -> None:
+    data = plant.boxes[0].data
+    box = Box(data)
+    task = box.post("/tasks", {"kind": "bash.exec", "command": "head -c 400000 /dev/zero"})
+    assert set(task) >= FIELDS["task"]
+    done = command("operis-box", "exec", "--data", data, "--", "exit 7")
+    assert (done.returncode, done.stderr) == (7, "")
+    assert command("operis-box", "exec", "--data", data, "--", "printf", "%s|", "a b", "$HOME").stdout == "a b|$HOME|"
+    late = command("operis-box", "exec", "--data", data, "--timeout", "0.3", "--", "sleep 30")
+    assert late.returncode == CONTRACT["exit"]["timed_out"]
+    assert command("operis-box", "exec", "--data", data / "no", "--", "x").returncode == CONTRACT["exit"]["ours"]
+    plant.wait_task(task["id"])
+    (artifact,) = box.get(f"/tasks/{task['id']}/artifacts")["items"]
+    assert set(artifact) >= FIELDS["artifact"]
+    ids = {"/tasks/{}": task["id"], "/artifacts/{}": artifact["id"]}
+    described = (ROOT / "docs" / "local-api.md").read_text("utf-8")
+    for path, methods in CONTRACT["local"].items():
+        place = next((path.replace("{}", found) for start, found in ids.items() if path.startswith(start)), path)
+        for method in methods:
+            assert f"| `{method} {path.replace('{}', '{id}')}` |" in described
+            if method == "GET":
+                with box.open(place) as answer:
+                    assert answer.status == 200
+    for path in ("/tasks", f"/tasks/{task['id']}/artifacts"):
+        assert set(box.get(path)) == FIELDS["list"]
+    assert box.post(f"/tasks/{task['id']}/cancel")["state"] == "succeeded"
+    for words in (("tasks",), ("task", task["id"]), ("cancel", task["id"])):
+        shown = json.loads(command("operis-box", *words, "--json", "--data", data).stdout)
+        assert set(shown["items"][0] if words == ("tasks",) else shown) >= FIELDS["task"]
 
 
 def test_name_that_is_taken_gets_a_number(plant: Plant) -> None:
