@@ -32,6 +32,7 @@ class KeptFiles:
 
     def place(self, number: int, suffix: str) -> Path:
         """Where the file of this step is to lie; its name there has nothing of what others wrote."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         taken = sum(1 for file in self.kept if file.path.name.startswith(f"{number:03}"))
         return self._folder / f"{number:03}{f'-{taken}' if taken else ''}{suffix}"
 

@@ -6,6 +6,7 @@ where they are used, and stand in no value, error or name that leaves here.
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ from cloudsync.step.check import Expect
 from cloudsync.step.go import WaitFor
 from cloudsync.steps import Acting, Going, Keeping, Reading, Step
 from cloudsync.variables import fill, secrets_in
+
+log = logging.getLogger(__name__)
 
 # Playwright's own deadline says more than ours: it is given the chance to come first.
 GRACE_S: Final = 0.5
@@ -160,6 +163,12 @@ class _Performance:
             if "closed" in failed.message and await self._is_context_gone():
                 raise
             error = self._error(index, step, reason(failed.message, scene.deadline_s - now))
+        except OSError as failed:
+            error = self._error(index, step, f"a file cannot be kept: {failed.strerror}")
+        except Exception as odd:  # noqa: BLE001 - said below
+            # A step is a boundary: a page may answer our own scripts with anything, and no task may take others along.
+            log.warning("a step failed oddly", extra={"action": step.action, "error": type(odd).__name__})
+            error = self._error(index, step, f"the page gave what could not be used ({type(odd).__name__})")
         took_ms = round((self._loop.time() - now) * 1000)
         state = StepState.SUCCEEDED if error is None else StepState.FAILED
         if error is None and step.save_as is not None:

@@ -1,6 +1,7 @@
 """Performs the steps that keep something."""
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any, Final, assert_never
@@ -16,6 +17,7 @@ from cloudsync.steps import Keeping
 
 QUALITY: Final = 80
 _LOOK_S: Final = 0.1
+_TIDY_S: Final = 2.0
 _MIB: Final = 1024 * 1024
 _COOKIE_FIELDS: Final = ("name", "value", "domain", "path", "expires", "httpOnly", "secure", "sameSite")
 
@@ -112,18 +114,23 @@ async def _download(step: Download, scene: Scene) -> dict[str, Any]:
         await _finish(download, scene, limit_bytes)
         await download.save_as(path)
     except BaseException:
-        with suppress(Error):
-            await asyncio.shield(download.cancel())
+        await _within(download.cancel())
         raise
     finally:
-        with suppress(Error):
-            await download.delete()
+        await _within(download.delete())
     suggested = short(download.suggested_filename)
     suffix = PurePath(suggested).suffix
     label = suggested if step.name is None else name_of(scene.number, step.action, step.name, suffix.lower())
     file = scene.files.add(path, label, MEDIA_TYPES.get(suffix.lower(), OTHER_MEDIA_TYPE))
     size = path.stat().st_size
     return {"file": file.name, "suggested_name": suggested, "url": download.url, "size_bytes": size}
+
+
+async def _within(work: Coroutine[Any, Any, None]) -> None:
+    """Do what may wait for a download that does not end, but not for long."""
+    with suppress(Error, TimeoutError):
+        async with asyncio.timeout(_TIDY_S):
+            await work
 
 
 async def _by_click(step: Download, selector: str, scene: Scene, wanted: "asyncio.Future[Downloading]") -> Downloading:

@@ -26,15 +26,23 @@ from cloudsync.steps import Reading
 
 # Elements that one list of `extract` holds at most.
 LIST_LIMIT: Final = 1000
+# Far more than is kept of a value, and little enough that a page cannot fill the memory of the process that reads it.
+CHARACTERS_LIMIT: Final = 500_000
 
+_TEXT: Final = f"""element => {{
+    const text = element.innerText ?? element.textContent ?? ""
+    return [text.slice(0, {CHARACTERS_LIMIT}), text.length]
+}}"""
+_HTML: Final = f"""element => [element.innerHTML.slice(0, {CHARACTERS_LIMIT}), element.innerHTML.length]"""
 _TEXTS: Final = """(elements, attribute) => elements.slice(0, 1000).map(element => attribute === null
-    ? ((element.innerText ?? element.textContent) || "").trim() : element.getAttribute(attribute))"""
+    ? ((element.innerText ?? element.textContent) || "").trim().slice(0, 100000) : element.getAttribute(attribute))"""
 _LINKS: Final = """element => [...(element.matches("a[href]") ? [element] : []), ...element.querySelectorAll("a[href]")]
+    .slice(0, 10000)
     .map(a => ({text: ((a.innerText ?? a.textContent) || "").trim(), href: String(a.href.baseVal ?? a.href)}))"""
 _TABLE: Final = """(table, wanted) => {
     const text = cell => ((cell.innerText ?? cell.textContent) || "").trim()
     const grid = [], heads = []
-    const lines = [...(table.rows ?? table.querySelectorAll("tr"))]
+    const lines = [...(table.rows ?? table.querySelectorAll("tr"))].slice(0, 10000)
     lines.forEach((line, y) => {
         grid[y] ??= []
         let x = 0
@@ -68,14 +76,14 @@ async def read(step: Reading, scene: Scene) -> Any:
     """Perform the step; what it read."""
     match step:
         case ReadText():
-            return await scene.locate(step, step.selector).inner_text(timeout=scene.left_ms())
+            return _long(await scene.locate(step, step.selector).evaluate(_TEXT, timeout=scene.left_ms()))
         case ReadValue():
             return await scene.locate(step, step.selector).input_value(timeout=scene.left_ms())
         case ReadAttribute():
             target = scene.locate(step, step.selector)
             return await target.get_attribute(step.attribute, timeout=scene.left_ms())
         case InnerHtml():
-            return await scene.locate(step, step.selector).inner_html(timeout=scene.left_ms())
+            return _long(await scene.locate(step, step.selector).evaluate(_HTML, timeout=scene.left_ms()))
         case Count():
             return await scene.locate(step, step.selector).count()
         case Table():
@@ -96,6 +104,13 @@ async def read(step: Reading, scene: Scene) -> Any:
             return scene.page.url
         case _:
             assert_never(step)
+
+
+def _long(answer: Any) -> str:
+    """A text that the page may have had to cut."""
+    text, length = answer
+    left_out = length - len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return str(text) if left_out <= 0 else f"{text}\n[… {left_out} characters left out …]"
 
 
 async def _extract(outer: Locator, wish: Wish) -> Any:

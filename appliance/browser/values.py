@@ -2,16 +2,27 @@
 
 import json
 import math
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from typing import Any, Final
 
 VALUE_LIMIT_BYTES: Final = 64 * 1024
 _DEPTH_LIMIT: Final = 50
+# A page can hand over a small object that holds itself so often that, written out, it has no end.
+_PARTS_LIMIT: Final = 50_000
+# What saying how much was left out takes at most.
+NOTE_BYTES: Final = 100
+_TOO_MANY: Final = "[… too many …]"
 _INT_BITS: Final = 64
 
 
-def as_json(value: Any, depth: int = 0) -> Any:
-    """The value as JSON can hold it: a number that is none is null, a time its ISO text, what is too deep is cut."""
+def as_json(value: Any) -> Any:
+    """The value as JSON can hold it: a number that is none is null, a time is its ISO text, too deep or many is cut."""
+    return _as_json(value, 0, [_PARTS_LIMIT])
+
+
+def _as_json(value: Any, depth: int, left: list[int]) -> Any:
+    left[0] -= 1
     match value:
         case None | bool():
             return value
@@ -25,13 +36,22 @@ def as_json(value: Any, depth: int = 0) -> Any:
         case datetime() | date():
             return value.isoformat()
         case list() | tuple() if depth < _DEPTH_LIMIT:
-            return [as_json(inner, depth + 1) for inner in value]
+            return list(_listed(value, depth, left))
         case dict() if depth < _DEPTH_LIMIT:
-            return {sound(str(key)): as_json(inner, depth + 1) for key, inner in value.items()}
+            names = (sound(str(key)) for key in value)
+            return dict(zip(names, _listed(value.values(), depth, left), strict=False))
         case list() | tuple() | dict():
             return "[… too deep …]"
         case _:
             return sound(str(value))
+
+
+def _listed(parts: Iterable[Any], depth: int, left: list[int]) -> Iterator[Any]:
+    for part in parts:
+        if left[0] <= 0:
+            yield _TOO_MANY
+            return
+        yield _as_json(part, depth + 1, left)
 
 
 def sound(text: str) -> str:
@@ -46,41 +66,55 @@ def size_of(value: Any) -> int:
 
 def cut(value: Any, limit_bytes: int = VALUE_LIMIT_BYTES) -> Any:
     """The value with at most about so many bytes as JSON; what was left out is said where it stood."""
-    size = size_of(value)
-    if size <= limit_bytes:
-        return value
+    return value if size_of(value) <= limit_bytes else _trimmed(value, limit_bytes)[0]
+
+
+def _trimmed(value: Any, room: int) -> tuple[Any, int]:
+    """As much of the value as there is room for, and its size; each part is looked at once, however deep it lies."""
     match value:
-        case str():
-            return cut_text(value, limit_bytes)
         case list():
-            kept, left = _fit([(None, inner) for inner in value], limit_bytes)
-            return [*(inner for _, inner in kept), f"[… {left} of {len(value)} items left out …]"]
+            return _trimmed_list(value, room)
         case dict():
-            kept, left = _fit(list(value.items()), limit_bytes)
-            return {**dict(kept), "…": f"[… {left} of {len(value)} fields left out …]"} if left else dict(kept)
+            return _trimmed_dict(value, room)
+        case str():
+            size = size_of(value)
+            kept = value if size <= room else cut_text(value, room)
+            return kept, size if kept is value else size_of(kept)
         case _:
-            return f"[… {size} bytes left out …]"
+            return value, size_of(value)
 
 
-def _fit(pairs: list[tuple[Any, Any]], limit_bytes: int) -> tuple[list[tuple[Any, Any]], int]:
-    """The first pairs that fit, the last of them perhaps cut, and how many do not."""
-    room = limit_bytes - 100
-    kept: list[tuple[Any, Any]] = []
-    for number, (key, inner) in enumerate(pairs):
-        needed = size_of(inner) + (0 if key is None else size_of(key)) + 2
-        if needed > room:
-            if room > 1000 and isinstance(inner, str | list | dict):
-                kept.append((key, cut(inner, room)))
-                return kept, len(pairs) - number - 1
-            return kept, len(pairs) - number
-        kept.append((key, inner))
-        room -= needed
-    return kept, 0
+def _trimmed_list(items: list[Any], room: int) -> tuple[list[Any], int]:
+    kept: list[Any] = []
+    used = 2
+    for number, item in enumerate(items):
+        left = room - used - NOTE_BYTES
+        if left < NOTE_BYTES:
+            kept.append(f"[… {len(items) - number} of {len(items)} items left out …]")
+            return kept, used + size_of(kept[-1]) + 2
+        part, size = _trimmed(item, left)
+        kept.append(part)
+        used += size + 2
+    return kept, used
+
+
+def _trimmed_dict(fields: dict[str, Any], room: int) -> tuple[dict[str, Any], int]:
+    kept: dict[str, Any] = {}
+    used = 2
+    for number, (name, inner) in enumerate(fields.items()):
+        left = room - used - NOTE_BYTES - size_of(name)
+        if left < NOTE_BYTES:
+            kept["…"] = f"[… {len(fields) - number} of {len(fields)} fields left out …]"
+            return kept, used + size_of(kept["…"]) + 12
+        part, size = _trimmed(inner, left)
+        kept[name] = part
+        used += size_of(name) + size + 4
+    return kept, used
 
 
 def cut_text(text: str, limit_bytes: int) -> str:
     """The text's beginning, with what was left out said on a line of its own."""
-    room = max(limit_bytes - 100, 0)
+    room = max(limit_bytes - NOTE_BYTES, 0)
     head = text[:room]
     # Most text takes one byte a character; else its beginning is shortened until it fits.
     while head and (size := size_of(head) - 2) > room:

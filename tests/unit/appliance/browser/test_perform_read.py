@@ -47,6 +47,28 @@ async def test_what_is_not_there_is_said_when_the_time_is_over(stage: Stage, ste
     assert "not done within 0.3 s: waiting for locator(" in said
 
 
+async def test_page_that_is_huge_is_read_in_part(stage: Stage) -> None:
+    html = "<p id=p></p><script>p.textContent = 'x'.repeat(3_000_000)</script>"
+    read = {"action": "text", "selector": "p", "save_as": "t"}
+    count = {"action": "evaluate", "expression": "t => t.slice(-40)", "arg": "{{t}}"}
+    assert (await stage.on(html, read, count)).endswith("[… 2500000 characters left out …]")
+    assert (await stage.on(html, {"action": "inner_html"})).endswith("characters left out …]")
+
+
+async def test_page_that_tampers_with_what_scripts_use_fails_its_step_alone(stage: Stage) -> None:
+    stage.pages.at["/page"] = "<p>x</p><script>String.prototype.slice = () => ({})</script>"
+    tangle = "() => { let a = []; for (let i = 0; i < 60; i++) a = [a, a]; return a }"
+    outcome = await stage.perform(
+        {"action": "goto", "url": "@/page"},
+        {"action": "text", "continue_on_error": True},
+        {"action": "links"},
+        {"action": "evaluate", "expression": tangle},
+    )
+    assert [result.state for result in outcome.results] == ["succeeded", "failed", "succeeded", "succeeded"]
+    assert outcome.results[1].error is not None
+    assert "the page gave what could not be used (AttributeError)" in outcome.results[1].error.message
+
+
 async def test_value_of_what_has_none_is_said(stage: Stage) -> None:
     assert "not an <input>" in (await stage.fails("<p>x</p>", {"action": "value", "selector": "p"})).lower()
 

@@ -2,13 +2,14 @@
 
 import json
 import math
+import time
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from appliance.browser.values import as_json, cut, size_of
+from appliance.browser.values import VALUE_LIMIT_BYTES, as_json, cut, size_of
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.datetimes() | st.binary(),
@@ -29,7 +30,7 @@ def test_anything_becomes_what_json_can_hold(value: Any) -> None:
 def test_what_is_cut_fits_and_what_fits_is_not_cut(value: Any, limit: int) -> None:
     made = as_json(value)
     shown = cut(made, limit)
-    assert size_of(shown) <= max(limit, 200)
+    assert size_of(shown) <= max(limit, 250)
     if size_of(made) <= limit:
         assert shown == made
 
@@ -52,8 +53,20 @@ def test_what_json_has_no_word_for(value: Any, made: Any) -> None:
     assert as_json(value) == made
 
 
+def test_what_holds_the_same_part_again_and_again_is_not_written_out() -> None:
+    value: Any = ["x"]
+    for _ in range(40):
+        value = [value, value]
+    assert "[… too many …]" in str(as_json(value))
+    assert size_of(as_json(list(range(10**6)))) < 2 * 10**6
+    began = time.process_time()
+    assert size_of(cut(as_json(value))) <= VALUE_LIMIT_BYTES
+    assert time.process_time() - began < 2
+
+
 def test_cut_says_what_was_left_out() -> None:
     assert cut("x" * 1000, 500) == "x" * 400 + "\n[… 600 of 1000 characters left out …]"
+    assert cut([["x" * 1000]], 500)[0][0].endswith("of 1000 characters left out …]")
     numbers = cut(list(range(1000)), 500)
     assert numbers[-1] == f"[… {1000 - len(numbers) + 1} of 1000 items left out …]"
     assert numbers[:3] == [0, 1, 2]
