@@ -60,6 +60,7 @@ class Uploader:
         self._piece_bytes = FIRST_PIECE_BYTES
         self._mismatches = 0
         self._used_at = 0.0
+        self._came = ("", 0)
         self.problem = ""
         """Why the last attempt failed; empty where it did not."""
 
@@ -127,6 +128,7 @@ class Uploader:
             answer = await self._ask(web_url, "GET", path, headers)
             while not answer.body.get("is_complete"):
                 offset = _offset(answer, size)
+                self._came_to(row["id"], offset)
                 length = min(self._piece_bytes, size - offset)
                 await self._outcomes_first()
                 began = asyncio.get_running_loop().time()
@@ -141,6 +143,12 @@ class Uploader:
             os.close(fd)
         await self._store.stored(sha256)
         log.info("an artifact is with the hub", extra={"artifact": row["id"], "bytes": size})
+
+    def _came_to(self, artifact_id: str, offset: int) -> None:
+        """The hub has so much: where that is more than before, whatever failed meanwhile was no reason to wait long."""
+        if (artifact_id, offset) > self._came and artifact_id == self._came[0]:
+            self._backoff.failures = 0
+        self._came = (artifact_id, offset)
 
     async def _ask(
         self,

@@ -90,7 +90,7 @@ class WebConnection:
         except TimeoutError as error:
             raise WebFailed(f"no answer within {answer_s:g} s") from error
         except h11.ProtocolError as error:
-            raise WebFailed(f"the answer is no HTTP, or the connection is used up: {error}") from error
+            raise WebFailed(f"the answer broke off, or is no HTTP: {error}") from error
         except OSError as error:
             raise WebFailed(error.strerror or str(error)) from error
         return answer
@@ -106,7 +106,10 @@ class WebConnection:
         while True:
             event = self._machine.next_event()
             if event is h11.NEED_DATA:
-                self._machine.receive_data(await self._reader.read(READ_BYTES))
+                data = await self._reader.read(READ_BYTES)
+                if not data and not status:
+                    raise WebFailed("the connection was closed before the answer")
+                self._machine.receive_data(data)
             elif isinstance(event, h11.Response):
                 status = event.status_code
             elif isinstance(event, h11.Data):
