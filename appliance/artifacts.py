@@ -110,16 +110,17 @@ class ArtifactStore:
 
     # Taking in
 
-    async def take_in(self, found: Sequence[Found]) -> Taken:
-        """Copy, hash and fsync these files; what is no plain file is left out. Give the result to `enter`."""
-        return await asyncio.to_thread(self._take_in, found) if found else Taken()
+    async def take_in(self, folder: Path, found: Sequence[Found]) -> Taken:
+        """Copy, hash and fsync these files of a task's folder; what is no plain file in it is left out. Give the result
+        to `enter`."""
+        return await asyncio.to_thread(self._take_in, folder, found) if found else Taken()
 
-    def _take_in(self, found: Sequence[Found]) -> Taken:
+    def _take_in(self, folder: Path, found: Sequence[Found]) -> Taken:
         artifacts: list[Artifact] = []
         lost: dict[str, str] = {}
         for one, name in zip(found, unlike(one.name for one in found), strict=True):
             try:
-                artifact, why = self._take_one(one, name)
+                artifact, why = self._take_one(folder, one, name)
             except OSError as error:
                 log.warning("a file of a task is not kept", extra={"file": name, "error": error.strerror or str(error)})
                 continue
@@ -129,14 +130,14 @@ class ArtifactStore:
         sync_folder(self._root)
         return Taken(tuple(artifacts), lost)
 
-    def _take_one(self, found: Found, name: str) -> tuple[Artifact, str]:
-        fd = os.open(found.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    def _take_one(self, folder: Path, found: Found, name: str) -> tuple[Artifact, str]:
+        fd = _open_within(folder, found.path)
         artifact_id = ordered_id(now_ms(), os.urandom(8))
         draft = self._root / f"{_DRAFT}{artifact_id}"
         try:
             status = os.fstat(fd)
             is_spool = found.spool_limit_bytes is not None
-            # A task may name a file that it may not read itself: by a link to it, which the daemon could follow.
+            # A hard link may be to a file that the task itself may not read.
             if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
                 raise OSError("it is no plain file of its task")
             why = self._no_room(status.st_blocks * 512 if is_spool else status.st_size)
@@ -349,6 +350,24 @@ def unlike(names: Iterator[str] | Sequence[str]) -> list[str]:
         seen.add(label.casefold())
         labels.append(label)
     return labels
+
+
+def _open_within(folder: Path, path: Path) -> int:
+    """Open a file in a folder that a task can write to, through no link: it may be to what only the daemon can read."""
+    parts = path.relative_to(folder).parts if path.is_relative_to(folder) else ()
+    if not parts or ".." in parts:
+        raise OSError("it does not lie in the folder of its task")
+    *folders, name = parts
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    at = os.open(folder, flags | os.O_DIRECTORY)
+    try:
+        for part in folders:
+            deeper = os.open(part, flags | os.O_DIRECTORY, dir_fd=at)
+            os.close(at)
+            at = deeper
+        return os.open(name, flags | os.O_NONBLOCK, dir_fd=at)
+    finally:
+        os.close(at)
 
 
 @dataclass(frozen=True, slots=True)

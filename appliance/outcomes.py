@@ -97,7 +97,7 @@ class Outcomes:
 
     async def _keep(self, task: LiveTask, event: TaskEvent, found: Sequence[Found]) -> None:
         try:
-            taken = await self._artifacts.take_in(found)
+            taken = await self._artifacts.take_in(task.folder, found)
         except OSError as error:
             log.error("what a task left is not kept", extra={"task": task.id, "error": error.strerror or str(error)})
             taken = Taken()

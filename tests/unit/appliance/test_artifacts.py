@@ -50,7 +50,7 @@ class Shelf:
     async def keep(self, task_id: str, *contents: bytes) -> tuple[Artifact, ...]:
         """Take files of these contents in as what a task left."""
         found = [self.file(f"{task_id}-{number}.bin", content) for number, content in enumerate(contents)]
-        taken = await self.store.take_in(found)
+        taken = await self.store.take_in(self.folder, found)
         await self.enter(task_id, taken)
         return taken.artifacts
 
@@ -89,7 +89,7 @@ async def shelf(engines: Engines, tmp_path: Path) -> Shelf:
 async def test_a_file_is_kept_exactly_under_its_hash_with_what_it_is(shelf: Shelf) -> None:
     content = bytes(range(256)) * 20
     found = [shelf.file("a.bin", content), shelf.file("b.txt", "grün\n".encode()), shelf.file("empty", b"")]
-    taken = await shelf.store.take_in([*found, Found("shot.png", found[0].path, "image/png")])
+    taken = await shelf.store.take_in(shelf.folder, [*found, Found("shot.png", found[0].path, "image/png")])
     first, _, third, fourth = taken.artifacts
     assert (first.name, first.size_bytes, first.sha256) == ("a.bin", 5120, hashlib.sha256(content).hexdigest())
     assert [one.media_type for one in taken.artifacts] == [
@@ -110,10 +110,18 @@ async def test_a_file_is_kept_exactly_under_its_hash_with_what_it_is(shelf: Shel
     assert shelf.store.find("nobody") is None
 
 
+async def test_a_file_in_a_folder_of_its_own_is_kept(shelf: Shelf) -> None:
+    deep = shelf.folder / "deep" / "er"
+    deep.mkdir(parents=True)
+    (deep / "a.txt").write_bytes(b"deep")
+    await shelf.enter("t", await shelf.store.take_in(shelf.folder, [Found("a.txt", deep / "a.txt")]))
+    assert shelf.there() == {b"deep"}
+
+
 async def test_what_its_task_does_to_the_file_afterwards_changes_nothing(shelf: Shelf) -> None:
     found = shelf.file("a", b"first")
     with found.path.open("r+b") as still_open:
-        taken = await shelf.store.take_in([found])
+        taken = await shelf.store.take_in(shelf.folder, [found])
         still_open.write(b"later")
     await shelf.enter("t", taken)
     assert shelf.there() == {b"first"}
@@ -123,12 +131,16 @@ async def test_what_is_no_plain_file_of_the_task_is_left_out_and_the_rest_is_kep
     secret = shelf.folder.parent / "secret"
     secret.write_text("of the daemon")
     (shelf.folder / "symbolic").symlink_to(secret)
-    (shelf.folder / "hard").hardlink_to(secret)
+    other = shelf.folder.parent / "other"
+    other.write_text("of the daemon too")
+    (shelf.folder / "hard").hardlink_to(other)
     (shelf.folder / "folder").mkdir()
     os.mkfifo(shelf.folder / "pipe")
-    names = ["symbolic", "hard", "folder", "pipe", "missing"]
+    (shelf.folder / "way").symlink_to(secret.parent)
+    names = ["symbolic", "hard", "folder", "pipe", "missing", "way/secret", "../secret", ".", "folder/../../secret"]
     found = [Found(name, shelf.folder / name) for name in names]
-    taken = await shelf.store.take_in([*found, shelf.file("good", b"good")])
+    found += [Found("absolute", secret), Found("nothing", Path())]
+    taken = await shelf.store.take_in(shelf.folder, [*found, shelf.file("good", b"good")])
     assert [one.name for one in taken.artifacts] == ["good"]
     assert shelf.there() == {b"good"}
 
@@ -183,7 +195,7 @@ async def test_the_same_content_is_there_once_and_stays_as_long_as_any_wants_it(
 async def test_a_content_that_leaves_while_another_like_it_comes_stays(shelf: Shelf) -> None:
     (first,) = await shelf.keep("first", block("a"))
     await shelf.store.stored(first.sha256)
-    taken = await shelf.store.take_in([shelf.file("again", block("a"))])
+    taken = await shelf.store.take_in(shelf.folder, [shelf.file("again", block("a"))])
     await shelf.keep("other", block("b"), block("c"))
     assert block("a") in shelf.there()
     await shelf.enter("second", taken)
@@ -193,7 +205,7 @@ async def test_a_content_that_leaves_while_another_like_it_comes_stays(shelf: Sh
 
 async def test_what_was_released_is_gone_unless_it_was_there_before(shelf: Shelf) -> None:
     await shelf.keep("first", block("a"))
-    taken = await shelf.store.take_in([shelf.file("again", block("a")), shelf.file("new", b"new")])
+    taken = await shelf.store.take_in(shelf.folder, [shelf.file("again", block("a")), shelf.file("new", b"new")])
     shelf.store.release(taken)
     assert shelf.there() == {block("a")}
 
@@ -201,7 +213,7 @@ async def test_what_was_released_is_gone_unless_it_was_there_before(shelf: Shelf
 async def test_a_start_removes_what_no_row_tells_of_and_says_what_is_missing(shelf: Shelf) -> None:
     await shelf.keep("whole", b"whole")
     (missing,) = await shelf.keep("missing", b"missing")
-    await shelf.store.take_in([shelf.file("untold", b"untold")])
+    await shelf.store.take_in(shelf.folder, [shelf.file("untold", b"untold")])
     (shelf.root / ".draft-1").write_bytes(b"half")
     shelf.store.path(missing.sha256).unlink()
     again = Shelf(shelf.engine, shelf.folder, 100)
@@ -258,15 +270,15 @@ async def test_a_spool_whose_middle_was_given_back_says_so_and_one_that_is_whole
     path = shelf.folder / "stdout"
     size = 1024 * KIB
     path.write_bytes(block("a", 1024))
-    whole = await shelf.store.take_in([Found("stdout.txt", path, spool_limit_bytes=16 * KIB)])
+    whole = await shelf.store.take_in(shelf.folder, [Found("stdout.txt", path, spool_limit_bytes=16 * KIB)])
     assert whole.lost  # of 1 MiB in a store of 100 KiB nothing is kept
     subprocess.run(["fallocate", "-p", "-o", "8192", "-l", str(size - 16384), path], check=True)
-    taken = await shelf.store.take_in([Found("stdout.txt", path, spool_limit_bytes=16 * KIB)])
+    taken = await shelf.store.take_in(shelf.folder, [Found("stdout.txt", path, spool_limit_bytes=16 * KIB)])
     await shelf.enter("t", taken)
     line = f"\n[… {size - 16384} bytes left out …]\n".encode()
     assert shelf.there() == {b"a" * 8192 + line + b"a" * 8192}
     sparse = await shelf.store.take_in(
-        [Found("stdout.txt", shelf.file("sparse", bytes(KIB)).path, spool_limit_bytes=1)]
+        shelf.folder, [Found("stdout.txt", shelf.file("sparse", bytes(KIB)).path, spool_limit_bytes=1)]
     )
     assert sparse.artifacts[0].size_bytes == KIB
 
