@@ -66,6 +66,7 @@ SELECT sha256, size_bytes FROM artifacts a WHERE here AND state = 'stored' AND (
 AND NOT EXISTS (SELECT 1 FROM artifacts b WHERE b.sha256 = a.sha256 AND b.here AND b.state = 'kept')
 ORDER BY n LIMIT ?2"""
 _OLD_KEPT: Final = "SELECT sha256, size_bytes FROM artifacts WHERE here AND state = 'kept' ORDER BY n LIMIT ?"
+_UNSENT: Final = "SELECT count(*) AS unsent FROM artifacts WHERE here AND state = 'kept'"
 _TO_SEND: Final = """
 SELECT a.* FROM artifacts a LEFT JOIN tasks t ON t.id = a.task_id
 WHERE a.here AND a.state = 'kept' AND (t.id IS NULL OR t.final_seq <= ?) ORDER BY a.n LIMIT 1"""
@@ -306,6 +307,11 @@ class ArtifactStore:
     def path(self, sha256: str) -> Path:
         """Where the bytes lie, of a row that is `here`."""
         return self._root / sha256
+
+    def unsent(self) -> int:
+        """How many the hub lacks."""
+        count: int = self._journal.rows(_UNSENT)[0]["unsent"]
+        return count
 
     def next_to_send(self, acked_seq: int) -> dict[str, Any] | None:
         """The oldest that the hub lacks and whose outcome it has acked."""

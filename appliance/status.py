@@ -30,6 +30,11 @@ def of_daemon(engine: Engine, uplink: Uplink, started_ms: int) -> dict[str, Any]
         "queue": {"queued": len(executor.waiting), "running": len(executor.running)},
         "concurrency": executor.limits.concurrency,
         "unsynced_events": engine.outbox.unsynced,
+        "artifacts": {
+            "unsent": executor.artifacts.unsent(),
+            "used_bytes": executor.artifacts.used_bytes,
+            "problem": uplink.uploader.problem,
+        },
         "browser": executor.browsing.supervisor.status(),
         "disk": {"free_bytes": free_bytes(engine.folder.path), "floor_bytes": executor.limits.disk_floor_bytes},
         "data": str(engine.folder.path),

@@ -28,6 +28,8 @@ def page(status: dict[str, Any], now_s: float | None = None) -> str:
         lines.append(_line("browser", _browser(status["browser"])))
     unsynced = status["unsynced_events"]
     lines.append(_line("unsynced", f"{unsynced} events the hub does not have yet" if unsynced else "nothing"))
+    if "artifacts" in status:
+        lines.append(_line("artifacts", _artifacts(status["artifacts"])))
     lines.append(_line("disk", f"{status['disk']['free_bytes'] / 1024**3:.1f} GiB free"))
     lines.append(_line("data", status["data"]))
     lines.append(_line("versions", ", ".join(f"{name} {text}" for name, text in status["versions"].items())))
@@ -57,6 +59,13 @@ def _browser(browser: dict[str, Any]) -> str:
         sandbox = "on" if browser["sandbox"] else "off"
         text += f": Chromium {browser['version']}, {browser['memory_mib']} MiB, sandbox {sandbox}"
     return text
+
+
+def _artifacts(artifacts: dict[str, Any]) -> str:
+    text = f"{artifacts['used_bytes'] / 1024**2:.1f} MiB kept"
+    if artifacts["unsent"]:
+        text += f", {artifacts['unsent']} the hub does not have yet"
+    return text + (f": {artifacts['problem']}" if artifacts["problem"] else "")
 
 
 def _duration(seconds: float) -> str:

@@ -42,7 +42,7 @@ class Blobs:
 
     def __init__(self, root: Path, limit_bytes: int, floor_bytes: int = FLOOR_BYTES) -> None:
         self._root = root
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self._floor_bytes = floor_bytes
         self._pool = ThreadPoolExecutor(THREADS, "blobs")
         self._locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
@@ -73,8 +73,8 @@ class Blobs:
         if quota_bytes is not None and used + content.size_bytes > quota_bytes:
             detail = f"the customer's plan allows {_mib(quota_bytes)} of artifacts and {_mib(used)} are stored"
             raise Refusal(507, "quota", detail, hint=f"{_LATER}choose a larger plan to keep more")
-        if self.used_bytes + content.size_bytes > self._limit_bytes:
-            detail = f"the hub keeps {_mib(self._limit_bytes)} of artifacts and {_mib(self.used_bytes)} are stored"
+        if self.used_bytes + content.size_bytes > self.limit_bytes:
+            detail = f"the hub keeps {_mib(self.limit_bytes)} of artifacts and {_mib(self.used_bytes)} are stored"
             raise Refusal(507, "no_room", detail, hint=f"{_LATER}raise artifact_limit_mib in the hub's settings")
         usage = os.statvfs(self._root)
         free = usage.f_bavail * usage.f_frsize

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 
+from hub.blobs import Blobs
 from hub.dispatch import Dispatch
 from hub.relay import Relay
 from hub.store import Store
@@ -17,10 +18,11 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """One registry over the hub's own counters."""
 
-    def __init__(self, store: Store, dispatch: Dispatch, relay: Relay) -> None:
+    def __init__(self, store: Store, dispatch: Dispatch, relay: Relay, blobs: Blobs) -> None:
         self._store = store
         self._dispatch = dispatch
         self._relay = relay
+        self._blobs = blobs
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -48,6 +50,8 @@ class Metrics:
         for row in rows:
             unfinished.add_metric([row["state"]], row["count"])
         yield unfinished
+        yield _gauge("operis_artifact_bytes", "What the files take that tasks left.", self._blobs.used_bytes)
+        yield _gauge("operis_artifact_limit_bytes", "How much of that is kept at most.", self._blobs.limit_bytes)
         yield _counter("operis_store_commits", "Commits of the database.", self._store.commits)
         yield _counter("operis_store_jobs", "Jobs that those commits made durable.", self._store.jobs)
 

@@ -143,7 +143,7 @@ async def _serve(
     retention.count()
     relay = Relay(dispatch, auth, hub_name, signer)
     context = Context(store, dispatch, auth, blobs, signer, hub_name)
-    app = build(context, Metrics(store, dispatch, relay))
+    app = build(context, Metrics(store, dispatch, relay, blobs))
     web = _Server(
         uvicorn.Config(
             app,

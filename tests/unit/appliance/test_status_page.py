@@ -11,6 +11,7 @@ STATUS: dict[str, Any] = {
     "link": {"state": "waiting", "hub_url": "ws://hub:8443/relay", "since_ms": 0, "next_retry_ms": 3_671_000},
     "queue": {"queued": 2, "running": 1},
     "unsynced_events": 7,
+    "artifacts": {"unsent": 2, "used_bytes": 3 * 1024**2, "problem": "no room"},
     "disk": {"free_bytes": 3 * 1024**3},
     "data": "/var/lib/box",
     "versions": {"operis": "1", "python": "3"},
@@ -26,6 +27,7 @@ def test_each_fact_has_its_line() -> None:
     assert lines["link"] == "waiting for 1 h 0 min, next attempt in 1 min 11 s"
     assert lines["tasks"] == "1 running, 2 waiting"
     assert lines["unsynced"] == "7 events the hub does not have yet"
+    assert lines["artifacts"] == "3.0 MiB kept, 2 the hub does not have yet: no room"
     assert lines["disk"] == "3.0 GiB free"
 
 

@@ -160,7 +160,7 @@ async def running(data: Path) -> AsyncIterator[RunningHub]:
     relay_socket, web_socket = listen("relay", "127.0.0.1:0"), listen("web", "127.0.0.1:0")
     relay_url = "ws://{}:{}/relay".format(*relay_socket.getsockname())
     web_address = web_socket.getsockname()
-    app = build(context, Metrics(store, dispatch, relay))
+    app = build(context, Metrics(store, dispatch, relay, blobs))
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", http="httptools", ws="none", timeout_graceful_shutdown=1
     )

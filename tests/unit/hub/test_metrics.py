@@ -2,9 +2,10 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from hub.retention import Retention
 from tests.unit.hub.http import Http
 from tests.unit.hub.peer import Peer, outcome
-from tests.unit.hub.running import RunningHub, make
+from tests.unit.hub.running import ARTIFACT_LIMIT_BYTES, RunningHub, make
 
 
 async def samples(http: Http) -> dict[str, float]:
@@ -29,6 +30,8 @@ async def test_counters_follow_what_happens(hub: RunningHub, http: Http) -> None
     await box.commands(1)
     await make(http, box.box_id)
     await box.finish(first, outcome(1), "failed")
+    await hub.artifact(first, b"12345")
+    Retention(hub.store, hub.context.blobs).count()
     found = await samples(hub.http(None))
     expected = {
         "operis_boxes_connected": 1,
@@ -38,6 +41,8 @@ async def test_counters_follow_what_happens(hub: RunningHub, http: Http) -> None
         "operis_tasks_submitted_total": 2,
         "operis_tasks_ended_total{state=failed}": 1,
         "operis_tasks_unfinished{state=queued}": 1,
+        "operis_artifact_bytes": 5,
+        "operis_artifact_limit_bytes": ARTIFACT_LIMIT_BYTES,
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found["operis_store_jobs_total"] >= found["operis_store_commits_total"] > 0
