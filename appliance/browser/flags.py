@@ -3,7 +3,8 @@
 from typing import Final
 
 SWITCHES: Final = (
-    # WebRTC would send UDP wherever a page says; so it has only what a proxy carries.
+    # WebRTC would send UDP wherever a page says; so it has only what a proxy carries. The first is the headless shell's
+    # switch, the second the whole browser's, and neither heeds the other.
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
     "--webrtc-ip-handling-policy=disable_non_proxied_udp",
     # What belongs to no context (and would have no proxy) goes to a port where nobody listens.
@@ -24,12 +25,6 @@ SWITCHES: Final = (
 
 # For --disable-features, beside those that Playwright disables: a second switch of that name would replace its list.
 DISABLED_FEATURES: Final = (
-    # Names are looked up by HTTPS at a server of Chromium's choice.
-    "DnsOverHttps",
-    # Prefetches through a proxy of its maker's.
+    # Prefetches through a proxy of the browser's maker.
     "PrefetchProxy",
-    "SpeculationRulesPrefetchFuture",
-    # A page's UDP and TCP without HTTP.
-    "DirectSockets",
-    "WebTransport",
 )

@@ -226,7 +226,12 @@ async def test_no_datagram_or_other_stream_leaves_a_page() -> None:
         ways = ("stun:{}", "turn:{}?transport=udp", "turn:{}?transport=tcp", "turns:{}?transport=tcp")
         return [way.format(f"{host}:{made.port}") for host in hosts for way in ways]
 
-    async with site() as port, trap(FORBIDDEN, changed) as forbidden, trap(FORBIDDEN, changed) as reached:
+    async with (
+        site() as port,
+        trap(FORBIDDEN, changed) as forbidden,
+        trap(FORBIDDEN, changed) as reached,
+        trap(FORBIDDEN, changed) as quic,
+    ):
         for program in PROGRAMS:
             async with browser(*SWITCHES, program=program) as chromium, filtered(chromium) as (_, context):
                 page = await context.new_page()
@@ -237,6 +242,13 @@ async def test_no_datagram_or_other_stream_leaves_a_page() -> None:
             page = await chromium.new_page()
             await page.goto(f"http://127.0.0.1:{port}/")
             assert await page.evaluate(script, servers(reached)) != []
+            await page.evaluate(
+                "url => { new WebTransport(url).ready.catch(() => 0) }", f"https://127.0.0.1:{quic.port}/"
+            )
+            async with asyncio.timeout(REACHED_S):
+                while not quic.datagrams:
+                    changed.clear()
+                    await changed.wait()
         assert reached.datagrams > 0
 
 
