@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import threading
@@ -97,7 +98,8 @@ async def connect(make: Callable[[], _Site], addresses: Sequence[Address], port:
                     elif error is None:
                         attempt.result().close()
                     else:
-                        problem = f"{address} port {port}: {getattr(error, 'strerror', None) or error}"
+                        number = error.errno if isinstance(error, OSError) else None
+                        problem = f"{address} port {port}: {error if number is None else os.strerror(number)}"
     except TimeoutError:
         raise Unreachable(f"no answer in {CONNECT_DEADLINE_S:.0f} s from port {port}") from None
     finally:
