@@ -2,6 +2,8 @@
 
 import asyncio
 import html
+import socket
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -31,6 +33,8 @@ HALF_CLOSED_S: Final = 60.0
 LINGER_S: Final = 2.0
 HTTP_PORT: Final = 80
 
+# socket(7): with SO_LINGER on and no time to linger, the end of a connection is a reset.
+_RESET: Final = struct.pack("ii", 1, 0)
 _ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _REASONS: Final = {
     400: b"Bad Request",
@@ -198,7 +202,10 @@ class Relay(asyncio.Protocol):
             self._read_head()
 
     def abort(self) -> None:
-        """Ends it at once."""
+        """Breaks it at once; an answer that would end with its connection must not look whole."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and not self.transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     # A request.

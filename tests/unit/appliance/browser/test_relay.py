@@ -1,6 +1,8 @@
 """One connection to the proxy, as hostile clients and hostile sites would have it."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -77,6 +79,14 @@ async def test_one_connection_serves_several_sites_and_never_mixes_them() -> Non
             assert await client.get(f"http://{other.at}/") == (200, b"other")
 
 
+async def test_two_names_of_one_place_share_no_connection() -> None:
+    async with reaching() as (proxy, there), Client.of(proxy) as client:
+        for host in ("127.0.0.1", "localhost", "127.0.0.1"):
+            assert await client.get(f"http://{host}:{there.port}/") == (200, b"hello")
+        assert (await client.get(f"http://127.0.0.2:{there.port}/"))[0] == 403
+        assert there.connections == 3
+
+
 async def test_what_a_site_says_unasked_is_nobodys_answer() -> None:
     forging = reaching(answering(OK + OK.replace(b"hello", b"forge")))
     async with forging as (proxy, there), site() as other, Client.of(proxy) as client:
@@ -147,6 +157,24 @@ async def test_an_answer_that_ends_with_its_connection_is_whole() -> None:
     async with reaching(old) as (proxy, there), Client.of(proxy) as client:
         client.send(f"GET http://{there.at}/ HTTP/1.1\r\n\r\n")
         assert await client.rest() == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello"
+
+
+async def test_an_answer_that_ends_with_a_broken_connection_is_not_whole() -> None:
+    broken = asyncio.Event()
+
+    async def breaking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\nhello")
+        await broken.wait()
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async with reaching(breaking) as (proxy, there), Client.of(proxy) as client:
+        client.send(f"GET http://{there.at}/ HTTP/1.1\r\n\r\n")
+        async with asyncio.timeout(DEADLINE_S):
+            await client.reader.readuntil(b"hello")
+            broken.set()
+            with pytest.raises(ConnectionResetError):
+                await client.reader.read()
 
 
 async def test_hints_come_before_their_answer() -> None:
@@ -323,8 +351,7 @@ async def test_only_so_many_connections_are_held() -> None:
             for _ in range(CONNECTIONS_LIMIT)
         ]
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                assert await others[-1][0].read() == b""
+            assert await Client(*others[-1]).rest() == b""
             first.send("GET http://127.0.0.2/ HTTP/1.1\r\n\r\n")
             assert (await first.answer())[0] == 403
         finally:
