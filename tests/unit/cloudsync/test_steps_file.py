@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from cloudsync.errors import StepsUnreadable
 from cloudsync.steps_file import NODES_LIMIT, read_steps
@@ -51,11 +51,13 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(json_values, max_size=5), st.sampled_from([None, 1]))
 def test_what_json_holds_is_read_back(steps: list[Any], indent: int | None) -> None:
     assert read_steps(json.dumps(steps, indent=indent))["steps"] == steps
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
     steps: object = []

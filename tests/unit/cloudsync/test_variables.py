@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
 from cloudsync.errors import VariableWrong
@@ -70,6 +70,7 @@ def test_text_goes_in_as_it_is_and_any_other_value_as_json() -> None:
     assert fill_text("{{secret:k.1}}", {}, {"k.1": "{{text}}"}) == "{{text}}"
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_what_was_filled_in_is_not_looked_at(first: str, second: str) -> None:
     values = {"a": f"{first}{{{{b}}}}{{{{secret:s}}}}", "b": second}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from appliance.browser.files import NAME_LIMIT_BYTES, KeptFiles, name_of, short
 
@@ -31,6 +31,7 @@ def test_name_from_elsewhere_is_made_harmless(name: str, kept: str) -> None:
     assert short(name) == kept
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400))
 def test_any_name_is_short_and_names_no_other_folder(name: str) -> None:
     kept = short(name)

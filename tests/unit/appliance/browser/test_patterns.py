@@ -1,7 +1,7 @@
 """Addresses and texts that a step wants."""
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from appliance.browser.patterns import glob, is_address, is_text, shown, squeezed
 from cloudsync.step.base import Pattern
@@ -25,6 +25,7 @@ def test_glob_is_as_playwright_has_it(pattern: str, yes: list[str], no: list[str
     assert [url for url in no if is_address(pattern, url)] == []
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_glob(text: str) -> None:
     glob(text)

@@ -189,8 +189,8 @@ async def test_secret_at_the_place_of_a_cut_does_not_show_its_beginning(stage: S
 
 async def test_time_of_the_task_ends_the_step_in_hand(stage: Stage) -> None:
     began = time.monotonic()
-    outcome = await stage.perform(GOTO, {"action": "wait_for", "selector": "#none"}, TITLE, time_s=0.8)
-    assert 0.5 < time.monotonic() - began < 3
+    outcome = await stage.perform(GOTO, {"action": "wait_for", "selector": "#none"}, TITLE, time_s=2.0)
+    assert 1.9 < time.monotonic() - began < 6
     assert outcome.error is not None
     assert outcome.error.code == "timed_out"
     assert [result.state for result in outcome.results] == ["succeeded", "failed", "skipped"]
@@ -198,7 +198,7 @@ async def test_time_of_the_task_ends_the_step_in_hand(stage: Stage) -> None:
 
 async def test_time_that_is_over_lets_no_step_go_on(stage: Stage) -> None:
     wait = {"action": "wait_for", "milliseconds": 9000, "continue_on_error": True}
-    outcome = await stage.perform(GOTO, wait, {**TITLE, "continue_on_error": True}, time_s=0.5)
+    outcome = await stage.perform(GOTO, wait, {**TITLE, "continue_on_error": True}, time_s=2.0)
     assert outcome.error is not None
     assert outcome.error.code == "timed_out"
     assert [result.state for result in outcome.results] == ["succeeded", "failed", "skipped"]
@@ -211,7 +211,7 @@ async def test_page_that_hangs_in_a_script_fails_its_step_in_time(stage: Stage) 
         {"action": "evaluate", "expression": "() => { while (true) {} }", "timeout_s": 0.5, "continue_on_error": True},
         {**TITLE, "timeout_s": 0.5},
     )
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     assert outcome.error is not None
     assert "step 3 (title): the browser did not answer within 1 s" in outcome.error.message
 
@@ -231,7 +231,7 @@ async def test_page_that_crashes_ends_the_task_at_once(stage: Stage) -> None:
     began = time.monotonic()
     outcome = await stage.perform(crash, {"action": "wait_for", "selector": "#none", "continue_on_error": True}, TITLE)
     crashing.cancel()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     assert outcome.error is not None
     assert outcome.error.code == "page_crashed"
     assert "step 2 (wait_for): the page crashed" in outcome.error.message

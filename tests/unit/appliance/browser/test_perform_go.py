@@ -82,7 +82,7 @@ async def test_goto_a_page_that_never_ends_fails_in_its_time(stage: Stage) -> No
     release.set()
     assert outcome.error is not None
     assert "not done within 0.6 s: navigating to" in outcome.error.message
-    assert 0.5 < took < 3
+    assert 0.5 < took < 8
 
 
 async def test_goto_need_not_wait_for_all_of_a_page(stage: Stage) -> None:

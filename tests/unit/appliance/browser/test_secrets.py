@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import assume, given, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from appliance.browser.secrets import Redactor, forms
 
@@ -29,6 +29,7 @@ texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_siz
         lambda text: f"before{text}after",
     ],
 )
+@settings(deadline=None)
 @given(secret=texts)
 def test_no_form_of_a_secret_stays(write: Any, secret: str) -> None:
     written = write(secret)
@@ -38,6 +39,7 @@ def test_no_form_of_a_secret_stays(write: Any, secret: str) -> None:
     assert secret not in shown.replace("{{secret:s}}", "")
 
 
+@settings(deadline=None)
 @given(
     secret=st.binary(min_size=8, max_size=30).map(lambda data: base64.b85encode(data).decode()),
     before=st.binary(max_size=5),

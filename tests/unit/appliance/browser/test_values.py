@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from appliance.browser.values import VALUE_LIMIT_BYTES, as_json, cut, size_of
 
@@ -18,6 +18,7 @@ anything = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(anything)
 def test_anything_becomes_what_json_can_hold(value: Any) -> None:
     made = as_json(value)
@@ -26,6 +27,7 @@ def test_anything_becomes_what_json_can_hold(value: Any) -> None:
     assert json.loads(text) == made
 
 
+@settings(deadline=None)
 @given(anything, st.integers(150, 3000))
 def test_what_is_cut_fits_and_what_fits_is_not_cut(value: Any, limit: int) -> None:
     made = as_json(value)
