@@ -37,8 +37,8 @@ def fetch_all(box: Box, task: dict[str, Any], folder: Path, *, quiet: bool = Fal
     if not task["artifacts"]:
         say(PROGRAM, f"task {task['id']} has left no files")
     has_all = True
-    for artifact in task["artifacts"]:
-        name = files.file_name(artifact["name"])
+    names = files.file_names([artifact["name"] for artifact in task["artifacts"]])
+    for artifact, name in zip(task["artifacts"], names, strict=True):
         has_all &= fetch(box, artifact, folder / name, label=artifact["name"], quiet=quiet)
     return has_all
 

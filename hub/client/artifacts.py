@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
+from cloudsync.terminal.files import file_names
 from cloudsync.terminal.table import Column, plain, print_table
 from hub.client.errors import ClientError, Misuse, Refused, Unreachable
 from hub.client.http import PROGRAM, Hub, segment
@@ -19,8 +20,6 @@ PIECE_BYTES: Final = 256 * 1024
 RETRY_S: Final = (0.2, 1.0, 3.0)
 # How often is looked whether a box has sent what is pending.
 LOOK_S: Final = 0.5
-# What file systems take as a name, with room for what is put around it.
-NAME_BYTES: Final = 200
 STATE_STYLES: Final = {"stored": "green", "pending": "cyan", "lost": "red"}
 
 Artifact = dict[str, Any]
@@ -150,26 +149,6 @@ def _go_on(hub: Hub, artifact_id: str, draft: Path, size: int, sha256: str, show
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def file_names(labels: Sequence[str]) -> list[str]:
-    """Labels as names of files in one folder: each its own, none hidden, none that leads elsewhere."""
-    taken: set[str] = set()
-    names = []
-    for label in labels:
-        clean = "".join("_" if char in '/\\:*?"<>|' or not char.isprintable() else char for char in label)
-        clean = clean.strip(" ").lstrip(".").rstrip(". ") or "artifact"
-        stem, dot, end = clean.rpartition(".")
-        stem, end = (stem, dot + end) if dot and stem and len(end) <= 16 else (clean, "")
-        while len((stem + end).encode(errors="replace")) > NAME_BYTES:
-            stem = stem[:-1]
-        name, number = stem + end, 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{stem}-{number}{end}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
 
 
 class _Quiet:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from tests.system.plant import CUSTOMER, BoxProgram, Plant, read_rows
 from tests.system.poor_link import PoorLink
@@ -220,3 +221,37 @@ def test_another_customers_key_reads_nothing_of_it(evidence: Evidence) -> None:
         assert theirs.ask("GET", path).status == 404
     assert theirs.ask("POST", f"artifacts/{left['id']}/link", {}).status == 404
     assert CUSTOMER not in theirs.ask("GET", f"artifacts/{left['id']}").data.decode()
+
+
+def test_what_a_browser_task_kept_opens_in_a_browser_by_a_link(hub_plant: Plant) -> None:
+    hub_plant.start_box("box-1")
+    steps = [{"action": "goto", "url": f"{hub_plant.url}/"}, {"action": "screenshot", "name": "shot.png"}]
+    body = {"kind": "browser.run", "allow": ["127.0.0.1"], "trace": True, "steps": steps}
+    task = hub_plant.api().post("boxes/box-1/tasks?wait_s=60", body, limit_s=90)
+    assert task["state"] == "succeeded", task["error"]
+
+    def stored() -> dict[str, Any] | None:
+        found = hub_plant.api().get(f"tasks/{task['id']}/artifacts")["items"]
+        return {one["name"]: one for one in found} if all(one["state"] == "stored" for one in found) else None
+
+    left = wait_until("all is stored", stored)
+    assert set(left) == {"shot.png", "trace.zip"}
+    env = {"OPERIS_HUB": hub_plant.url, "OPERIS_KEY": str(hub_plant.api("viewer").key), "PATH": "/bin"}
+    links = {
+        name: subprocess.run(
+            [BIN / "operis", "link", one["id"]], env=env, capture_output=True, text=True, check=True, timeout=60
+        ).stdout.strip()
+        for name, one in left.items()
+    }
+    with sync_playwright() as playwright:
+        program = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        try:
+            page = browser.new_page()
+            page.goto(links["trace.zip"])
+            page.get_by_text("Navigate").first.click(timeout=20_000)
+            page.frame_locator("iframe.snapshot-visible").get_by_text("API key").first.wait_for(timeout=20_000)
+            page.goto(links["shot.png"])
+            assert page.evaluate("document.images[0].naturalWidth") > 100
+        finally:
+            browser.close()

@@ -267,5 +267,5 @@ def test_pieces_grow_on_a_quick_link_and_shrink_on_a_slow_one() -> None:
     for _ in range(10):
         uploader._adapt(9.0)
     assert uploader._piece_bytes == upload.LEAST_PIECE_BYTES
-    uploader._adapt(1.0)
+    uploader._adapt(2.0)
     assert uploader._piece_bytes == upload.LEAST_PIECE_BYTES

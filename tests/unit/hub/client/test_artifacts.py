@@ -9,7 +9,6 @@ from typing import Any, BinaryIO
 import pytest
 
 from hub.client import artifacts
-from hub.client.artifacts import file_names
 from tests.unit.hub.client.conftest import Operis
 from tests.unit.hub.client.peer import TASK_ID, Peer, Reply, as_json, ended, page, problem
 
@@ -159,25 +158,3 @@ def test_link_prints_the_address_of_the_hub_with_it(operis: Operis, peer: Peer) 
     shown = json.loads(operis("link", "a", "--json").text)
     assert shown["download_url"] == f"{peer.url}/api/v1/artifacts/a?x"
     assert operis("link", "../tasks").status == 2
-
-
-def test_names_of_files_lead_nowhere_and_differ() -> None:
-    given = [
-        "a.png",
-        "A.PNG",
-        "../../etc/passwd",
-        "..",
-        "",
-        ".bashrc",
-        "C:\\x",
-        "a\0b\n",
-        "n" * 400 + ".zip",
-        "é" * 300,
-    ]
-    made = file_names(given)
-    assert made[:5] == ["a.png", "A-2.PNG", "_.._etc_passwd", "artifact", "artifact-2"]
-    assert made[5:8] == ["bashrc", "C__x", "a_b_"]
-    assert made[8].endswith(".zip")
-    assert all(len(name.encode()) <= artifacts.NAME_BYTES for name in made)
-    assert len({name.casefold() for name in made}) == len(given)
-    assert all(Path("/folder", name).resolve().parent == Path("/folder") for name in made)
