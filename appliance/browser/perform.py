@@ -73,7 +73,7 @@ async def run_steps(
     deadline_s: float,
     secrets: Mapping[str, str],
     on_step: Callable[[int, StepResult], None],
-    explain: Callable[[str], str | None] = lambda _: None,
+    explain: Callable[[str | None], str | None] = lambda _: None,
 ) -> StepsOutcome:
     """Perform them one after the other in a fresh context, whose first page is used where it has one.
 
@@ -98,7 +98,7 @@ class _Performance:
         deadline_s: float,
         secrets: Mapping[str, str],
         on_step: Callable[[int, StepResult], None],
-        explain: Callable[[str], str | None],
+        explain: Callable[[str | None], str | None],
     ) -> None:
         waits_for_response = any(isinstance(step, WaitFor) and step.response is not None for step in spec.steps)
         self.scene = Scene(Tabs(context, with_responses=waits_for_response), KeptFiles(folder), explain)

@@ -60,7 +60,10 @@ async def visit(page: Page, url: str, scene: Scene, wait_until: WaitUntil, refer
 
 def told(error: Error, url: str, scene: Scene) -> StepFailed | None:
     """What the filter says of an error: a tunnel that it did not make has no answer that a page could show."""
-    why = scene.explain(url) if _NO_TUNNEL in error.message else None
+    if _NO_TUNNEL not in error.message:
+        return None
+    # A redirect may have led elsewhere; then it is the last that was refused.
+    why = scene.explain(url) or scene.explain(None)
     return None if why is None else _refused(why)
 
 

@@ -107,8 +107,13 @@ class FilterProxy:
             relay.abort()
         self._own_ports.discard(self._port)
 
-    def explain(self, url: str) -> str | None:
-        """Why the last request to where this URL leads was refused or came to nothing; None where none was."""
+    def explain(self, url: str | None) -> str | None:
+        """Why the last request to where this URL leads was refused or came to nothing; None where none was.
+
+        Without a URL, the last of all: where a redirect leads out of sight, nobody knows the URL.
+        """
+        if url is None:
+            return next(reversed(self._reasons.values()), None)
         try:
             parts = urlsplit(url)
             port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)

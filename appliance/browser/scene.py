@@ -23,7 +23,7 @@ class Scene:
 
     tabs: Tabs
     files: KeptFiles
-    explain: Callable[[str], str | None]
+    explain: Callable[[str | None], str | None]
     """Why an address cannot be reached, where the box's own filter refused it."""
     variables: dict[str, Any] = field(default_factory=dict)
     number: int = 0

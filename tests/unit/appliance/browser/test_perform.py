@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -296,6 +297,25 @@ async def test_what_the_filter_refuses_is_said_with_what_to_do(
         assert f"step 1 ({action}): blocked: 127.0.0.1" in result.error.message
         assert result.error.hint == "grant the host or its address with the task's allow"
     assert pages.asked == []
+
+
+async def test_a_redirect_to_what_the_filter_refuses_is_said_with_what_it_led_to(
+    chromium: Browser, pages: Pages, tmp_path: Path
+) -> None:
+    targets = iter(("http://127.0.0.2/", "https://127.0.0.2/"))
+
+    def redirect(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", next(targets))
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    pages.at["/"] = redirect
+    for _ in range(2):
+        (result,) = await behind_a_filter(chromium, pages, tmp_path, GOTO, allow=("127.0.0.1",))
+        assert result.error is not None
+        assert result.error.code == "blocked", result.error
+        assert "blocked: 127.0.0.2 is not public" in result.error.message
 
 
 async def test_what_the_filter_grants_is_reached_and_downloaded(

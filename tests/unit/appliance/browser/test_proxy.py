@@ -109,6 +109,7 @@ async def test_a_name_without_an_address_is_said_to_have_none() -> None:
 
 async def test_a_refusal_is_explained_by_the_url_that_met_it() -> None:
     async with filtering(resolver=names({"x.example": ["10.0.0.1"]})) as proxy:
+        assert proxy.explain(None) is None
         async with Client.of(proxy) as client:
             assert await client.tunnel("x.example:443") == 403
         async with Client.of(proxy) as client:
@@ -117,6 +118,7 @@ async def test_a_refusal_is_explained_by_the_url_that_met_it() -> None:
         assert "::1 is not public" in (proxy.explain("ws://[0::1]:8080") or "")
         for other in ("http://x.example/", "https://y.example/", "about:blank", "http://[", "http://x:y/", ""):
             assert proxy.explain(other) is None
+        assert "::1 is not public" in (proxy.explain(None) or "")
 
 
 async def test_no_other_users_process_is_served() -> None:
