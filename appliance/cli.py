@@ -6,7 +6,6 @@ Exit: 0, 1 after an error, 2 for a wrong command line, 3 where no daemon runs. O
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from cloudsync.task import Origin, TaskState
 from cloudsync.terminal import browse
 from cloudsync.terminal.ending import OURS, say
 from cloudsync.terminal.script import checked, split
+from cloudsync.terminal.streams import drop_output, open_streams, why_unwritten
 
 OK: Final = 0
 FAILED: Final = 1
@@ -153,8 +153,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
+    open_streams()
     given = list(sys.argv[1:] if argv is None else argv)
-    is_attending = next((word for word in given if not word.startswith("-")), "") in _ATTENDING
+    command = next((word for word in given if not word.startswith("-")), "")
+    is_attending = command in _ATTENDING
     failed = OURS if is_attending else FAILED
     try:
         arguments = _parse(given)
@@ -169,20 +171,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(PROGRAM, str(error), error.hint)
         return NOT_RUNNING if isinstance(error, NotRunning) and not is_attending else failed
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
+        return failed
+    except OSError as error:
+        if command == "run":  # a daemon has more to fail at than its output
+            raise
+        drop_output()
+        say(PROGRAM, why_unwritten(error), "free some space, or send it elsewhere")
         return failed
     except KeyboardInterrupt:
         if not is_attending:
             return INTERRUPTED
         say(PROGRAM, "interrupted before the box had answered", f"'{PROGRAM} tasks' shows whether the task was made")
         return OURS
-
-
-def _drop_output() -> None:
-    """Send what is still to be written nowhere, so that the interpreter's own flush at the end fails no more."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _exec(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from cloudsync.terminal.ending import say
 from cloudsync.terminal.script import by_flags
 from cloudsync.terminal.sink import Sink, Stream
 from cloudsync.terminal.status_line import StatusLine
+from cloudsync.terminal.streams import drop_output, why_unwritten
 
 # Pauses between attempts to hand the task over: together as long as a daemon takes to start again.
 RETRY_S: Final = (0.3, 0.7, 1.5)
@@ -73,11 +74,12 @@ def to_end(
         except OperatorError as error:
             status.clear()
             raise type_of(error)(f"{error}; task {task_id} goes on", f"'{look}' shows how it is") from error
-        except BrokenPipeError:
+        except OSError as error:
+            drop_output()
             status.clear()
             end = f"{PROGRAM} cancel {task_id} --data {box.data}"
-            say(PROGRAM, f"nobody reads the output any more; task {task_id} goes on", f"'{end}' ends it")
-            raise
+            say(PROGRAM, f"{why_unwritten(error)}; task {task_id} goes on", f"'{end}' ends it")
+            raise Left from None
 
 
 def type_of(error: OperatorError) -> type[OperatorError]:

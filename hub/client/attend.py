@@ -9,6 +9,7 @@ from cloudsync.terminal import script
 from cloudsync.terminal.ending import say
 from cloudsync.terminal.sink import Sink, Stream
 from cloudsync.terminal.status_line import StatusLine
+from cloudsync.terminal.streams import drop_output, why_unwritten
 from hub.client import boxes
 from hub.client.errors import ClientError, Refused, Unreachable
 from hub.client.follow import Follower
@@ -69,11 +70,11 @@ def to_end(
         status.clear()
         hint = f"'{PROGRAM} logs {task['id']} -f' follows it"
         raise Unreachable(f"{error}; task {task['id']} goes on", hint) from error
-    except BrokenPipeError:
+    except OSError as error:
+        drop_output()
         status.clear()
-        text = f"nobody reads the output any more; task {task['id']} goes on"
-        say(PROGRAM, text, f"'{PROGRAM} cancel {task['id']}' ends it")
-        raise
+        say(PROGRAM, f"{why_unwritten(error)}; task {task['id']} goes on", f"'{PROGRAM} cancel {task['id']}' ends it")
+        raise Left from None
 
 
 def _leave(hub: Hub, task: dict[str, Any], *, cancel: bool) -> None:

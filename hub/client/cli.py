@@ -10,8 +10,9 @@ from typing import Any, Final, NoReturn
 from cloudsync.errors import Misuse
 from cloudsync.task import Origin, TaskState
 from cloudsync.terminal import browse as typed
-from cloudsync.terminal.ending import OURS
+from cloudsync.terminal.ending import OURS, say
 from cloudsync.terminal.script import checked, split
+from cloudsync.terminal.streams import drop_output, open_streams, why_unwritten
 from hub.client import artifacts, boxes, browse, events, run, tasks
 from hub.client.address import read_address
 from hub.client.errors import ClientError
@@ -196,6 +197,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
+    open_streams()
     given = sys.argv[1:] if argv is None else argv
     failed = OURS if _command_of(given) in _ATTENDING else FAILED
     try:
@@ -211,7 +213,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClientError as error:
         return _fail(error, failed)
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
+        return failed
+    except OSError as error:  # the network's have errors of their own
+        drop_output()
+        say("operis", why_unwritten(error), "free some space, or send it elsewhere")
         return failed
     except KeyboardInterrupt:
         if failed == OURS:
@@ -232,15 +238,8 @@ def _command_of(argv: Sequence[str]) -> str:
 
 
 def _fail(error: ClientError | Misuse, status: int) -> int:
-    print(f"operis: {error}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
+    say("operis", str(error), error.hint)
     return status
-
-
-def _drop_output() -> None:
-    """Send what is still to be written nowhere, so that the interpreter's own flush at the end fails no more."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 if __name__ == "__main__":

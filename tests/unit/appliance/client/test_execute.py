@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,15 @@ async def test_killed_command_leaves_its_task(owner: Owner, daemon: Daemon) -> N
     process.kill()
     await until("nobody", lambda: not engine.executor.watch._followers)
     assert len(engine.executor.running) == 1
+
+
+async def test_output_that_cannot_be_written_is_said_and_the_task_goes_on(owner: Owner) -> None:
+    command = f"exec {sys.executable} -m appliance.cli exec --data {owner.data} -- 'echo x; sleep 60' >/dev/full"
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-c", command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    owner.started.append(process)
+    done = await owner.end(process)
+    assert done.status == 255
+    assert "the output cannot be written: No space left on device; task" in done.err
+    assert done.err.count("\n") == 2

@@ -1,6 +1,8 @@
 """`operis-box tasks`, `task` and `cancel`."""
 
+import asyncio
 import json
+import sys
 
 from tests.unit.appliance.client.conftest import Daemon, Owner
 from tests.unit.appliance.engines import bash
@@ -75,3 +77,17 @@ async def test_what_is_not_there_is_said(owner: Owner, daemon: Daemon) -> None:
         done = await owner(*command)
         assert done.status == 3
         assert "no daemon runs" in done.err
+
+
+async def test_closed_and_full_outputs_end_it_without_a_traceback(owner: Owner, daemon: Daemon) -> None:
+    await daemon.engines.run("true")
+    command = f"{sys.executable} -m appliance.cli tasks --data {owner.data}"
+    for redirect, status, says in ((">&-", 0, b""), (">/dev/full", 1, b"cannot be written")):
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-c", f"exec {command} {redirect}", stderr=asyncio.subprocess.PIPE
+        )
+        owner.started.append(process)
+        _, err = await process.communicate()
+        assert process.returncode == status
+        assert says in err
+        assert b"Traceback" not in err
