@@ -75,7 +75,7 @@ def fetch(hub: Hub, task_id: str, folder: Path, wait_s: float, *, quiet: bool) -
                 one = found[index]
             path = folder / name
             if one.get("state") == "stored":
-                _fetch_one(hub, one, path, bar.of(name, int(one["size_bytes"])))
+                fetch_one(hub, one, path, bar.of(name, int(one["size_bytes"])))
                 one["path"] = str(path)
                 if not quiet:
                     bar.say(f"{plain(name)}: {path} ({one['size_bytes']} bytes)")
@@ -91,7 +91,7 @@ def _missing(one: Artifact) -> str:
     return f"{plain(str(one.get('name')))} is pending: its box has not sent it yet; '--wait S' waits for it"
 
 
-def _fetch_one(hub: Hub, one: Artifact, path: Path, show: Show) -> None:
+def fetch_one(hub: Hub, one: Artifact, path: Path, show: Show) -> None:
     """Bring one file into its place; a part that is there from before is gone on with."""
     size, sha256 = int(one["size_bytes"]), str(one["sha256"])
     draft = path.with_name(f".{path.name}.{sha256[:8]}.part")
@@ -111,6 +111,10 @@ def _fetch_one(hub: Hub, one: Artifact, path: Path, show: Show) -> None:
             draft.unlink()
             raise ClientError(f"{path.name} came with another content than it was kept with", "fetch it again")
         draft.rename(path)
+    except Refused:
+        if draft.is_file() and not draft.stat().st_size:
+            draft.unlink()
+        raise
     except OSError as error:
         hint = "free some space, or name another folder"
         raise Misuse(f"{path} cannot be written: {error.strerror}", hint) from error

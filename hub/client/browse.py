@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from cloudsync.terminal import browse as typed, files
@@ -12,12 +12,11 @@ from cloudsync.terminal.ending import OURS, say
 from cloudsync.terminal.size import size
 from cloudsync.terminal.status_line import Reason, StatusLine
 from cloudsync.terminal.steps import Steps
-from hub.client import attend, waiting
+from hub.client import artifacts, attend, waiting
 from hub.client.errors import ClientError, Refused, Unreachable
 from hub.client.follow import is_passing
 from hub.client.http import PROGRAM, Hub, segment
 
-PIECE_BYTES: Final = 64 * 1024
 # How often is looked whether the box has sent a file: it does so within a moment, or the wait is long.
 LOOK_S: Final = (0.1, 0.1, 0.2, 0.5, 1.0)
 # A box that has sent nothing by then is away: somebody has to look.
@@ -107,28 +106,10 @@ def _fetch(hub: Hub, wanted: files.Wanted, task: dict[str, Any], *, quiet: bool)
         say(PROGRAM, f"{label}: {artifact['name']} is lost: {artifact['why']}")
         return False
     try:
-        is_whole = _written(hub, wanted, artifact)
+        artifacts.fetch_one(hub, artifact, wanted.path, lambda _: None)
     except Refused as refused:
         say(PROGRAM, f"{label}: {refused}", refused.hint)
         return False
-    if not is_whole:
-        raise hub.no_hub(f"sent another {artifact['name']} than the one that was kept")
     if not quiet:
         print(f"{label}: {wanted.path} ({size(artifact['size_bytes'])})")
     return True
-
-
-def _written(hub: Hub, wanted: files.Wanted, artifact: dict[str, Any]) -> bool:
-    """Whether the bytes that came are those that were kept; a connection that breaks is tried again."""
-    for pause_s in attend.RETRY_S:
-        try:
-            return files.write(wanted.path, _pieces(hub, artifact["id"]), artifact["sha256"])
-        except Unreachable:
-            time.sleep(pause_s)
-    return files.write(wanted.path, _pieces(hub, artifact["id"]), artifact["sha256"])
-
-
-def _pieces(hub: Hub, artifact_id: str) -> Iterator[bytes]:
-    with hub.open(f"artifacts/{segment(artifact_id)}") as response:
-        while piece := response.read(PIECE_BYTES):
-            yield piece

@@ -110,7 +110,7 @@ def test_a_file_that_never_comes_is_given_up_on(
             problem(410, "it was pruned", hint="run it again"),
             "screenshot: it was pruned\nhint: run it again",
         ),
-        (artifact(), Reply(200, b"something else"), "sent another 02-screenshot.png"),
+        (artifact(), Reply(200, b"something else"), "a.png came with another content"),
     ],
 )
 def test_a_file_that_cannot_be_had_is_255_and_said(
