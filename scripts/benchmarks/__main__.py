@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pysqlite3.dbapi2 as sqlite3
 
-from scripts.benchmarks.disk import require_disk
+from scripts.benchmarks.browsers import browsers, in_a_row
+from scripts.benchmarks.disk import Mount, require_disk
 from scripts.benchmarks.errors import BenchError
+from scripts.benchmarks.figures import Figure
 from scripts.benchmarks.floors import derive, floors
 from scripts.benchmarks.idle import idle
 from scripts.benchmarks.ours import ours
+from scripts.benchmarks.page import PageServer
 from scripts.benchmarks.report import Moment, Report, as_json, as_markdown
 from scripts.benchmarks.rounds import run
 from scripts.benchmarks.spawn import calibrate
@@ -44,7 +47,8 @@ def main(arguments: list[str]) -> int:
     try:
         if options.json is not None:
             _require_writable(options.json)
-        report = _measure(options.folder, SHORT if options.short else LONG)
+        measure = _measure_browser if options.only == "browser" else _measure
+        report = measure(options.folder, SHORT if options.short else LONG)
     except BenchError as error:
         print(f"bench: {error}\nhint: {error.hint}", file=sys.stderr)
         return 2
@@ -65,6 +69,24 @@ def _measure(folder: Path, form: Form) -> Report:
     derived = derive(measured)
     _progress("idle")
     measured |= idle(folder / "idle", window_s=form.idle_s)
+    return _report(form, mount, start, measured, derived)
+
+
+def _measure_browser(folder: Path, form: Form) -> Report:
+    mount = require_disk(folder)
+    start = _moment()
+    page = PageServer()
+    try:
+        subjects = browsers(folder, page)
+        measured = run(subjects, rounds=form.rounds, window_s=form.window_s, progress=_progress)
+        _progress("tasks in a row")
+        measured |= in_a_row(folder, page)
+    finally:
+        page.close()
+    return _report(form, mount, start, measured, {})
+
+
+def _report(form: Form, mount: Mount, start: Moment, measured: dict[str, Figure], derived: dict[str, Figure]) -> Report:
     return Report(
         form=form.name,
         rounds=form.rounds,
@@ -108,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure Operis beside the bare floors, on a real disk, in interleaved rounds.",
     )
     parser.add_argument("--short", action="store_true", help="at most a minute, for CI; without it, over one")
+    parser.add_argument(
+        "--only", choices=["browser"], help="measure browser tasks beside bare Playwright, nothing else"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there as JSON too")
     parser.add_argument(
         "--folder",

@@ -41,9 +41,16 @@ TARGETS = (
 )
 
 
+# With --only browser.
+BROWSER_TARGETS = (
+    Target("browser_task", "bare_playwright", 1.25, at_most=True),
+    Target("browser_memory_over_200_tasks", None, 1.05, at_most=True),
+)
+
+
 def judge(figures: Mapping[str, Figure]) -> list[Judged]:
     """Each target that this run has the figures for."""
-    return [_judge(target, figures) for target in TARGETS if target.name in figures]
+    return [_judge(target, figures) for target in (*TARGETS, *BROWSER_TARGETS) if target.name in figures]
 
 
 def _judge(target: Target, figures: Mapping[str, Figure]) -> Judged:
