@@ -33,6 +33,9 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )  # fmt: skip
 
+# Of RFC 2616, and still sent.
+_NO_CODING: Final = (b"transfer-encoding", b"identity")
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -203,7 +206,9 @@ def read_response(head: bytes, method: bytes) -> Response:
     if not found:
         raise MessageWrong("the site does not speak HTTP/1.1", 502)
     status = int(found[2])
-    headers = [_field(line, 502) for line in _unfolded(lines)]
+    # Browsers pass over a line that is no header; what is left out here they do not even see.
+    headers = [field for line in _unfolded(lines) if (field := _field_or_none(line)) is not None]
+    headers = [field for field in headers if (field[0].lower(), field[1].lower()) != _NO_CODING]
     coding = _values(headers, b"transfer-encoding")
     length = _length(headers, 502)
     # 101 would be the answer to an upgrade, which is never passed on; 407 asks for the credentials of a proxy.
@@ -234,11 +239,18 @@ def _split_target(target: bytes) -> tuple[bytes, bytes]:
     return rest[:at], path if path.startswith(b"/") else b"/" + path
 
 
-def _field(line: bytes, status: int = 400) -> tuple[bytes, bytes]:
+def _field_or_none(line: bytes) -> tuple[bytes, bytes] | None:
     name, colon, value = line.partition(b":")
     if not colon or not _TOKEN.match(name) or not _VALUE.match(value):
-        raise MessageWrong("a header is malformed", status)
+        return None
     return name, value.strip(b" \t")
+
+
+def _field(line: bytes, status: int = 400) -> tuple[bytes, bytes]:
+    field = _field_or_none(line)
+    if field is None:
+        raise MessageWrong("a header is malformed", status)
+    return field
 
 
 def _unfolded(lines: list[bytes]) -> list[bytes]:

@@ -19,7 +19,7 @@ from appliance.browser.relay import Relay, Site
 from cloudsync.hosts import Address, Host, parse_host
 
 # A browser opens at most 32 to its proxy and some more for WebSockets.
-CONNECTIONS_LIMIT: Final = 512
+CONNECTIONS_LIMIT: Final = 256
 BACKLOG: Final = 128
 # A name keeps its addresses this long, as in a browser: its page's connections all go to the same ones.
 NAME_KEPT_S: Final = 60.0

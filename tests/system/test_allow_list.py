@@ -54,7 +54,7 @@ ALL: Final = (*VECTORS, *SECURE_VECTORS, *IDLE_VECTORS)
 # What is installed of the two: switches do not mean the same to both.
 PROGRAMS: Final = [path for path in map(shutil.which, ("chromium-headless-shell", "chromium")) if path]
 REACHED_S: Final = 40.0
-FRAME_ANSWERS_S: Final = 1.0
+FRAME_ANSWERS_S: Final = 0.3
 
 
 def resolver(*rebinding: str) -> Resolver:
