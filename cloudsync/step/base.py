@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sized
-from typing import Annotated, Any, ClassVar, Final, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +12,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -150,8 +151,17 @@ Frame = Annotated[
 class Framed(StepBase):
     """Base of steps that may look into a frame."""
 
+    LOOKS_FOR: ClassVar[tuple[str, ...]] = ("selector",)
+    """Fields of which one makes the step look for something, so that a frame has a meaning."""
+
     frame: Frame | None = None
     """Selector of the `iframe` to look in, or a list of them from the outermost to the innermost."""
+
+    @model_validator(mode="after")
+    def _looks_in_frame(self) -> Self:
+        if self.frame is not None and not any(getattr(self, field) for field in self.LOOKS_FOR):
+            raise ValueError(f"frame goes with {' or '.join(self.LOOKS_FOR)}")
+        return self
 
 
 class Targeted(Framed):

@@ -12,6 +12,7 @@ Expected = Annotated[Text | Pattern, WrapValidator(one_of('text, or {"regex": â€
 class Expect(Framed):
     """Wait until all that is named is so; else fail, saying what was seen instead."""
 
+    LOOKS_FOR: ClassVar[tuple[str, ...]] = ("selector", "text")
     VALUE: ClassVar[str] = "what was seen of each thing that was checked"
 
     action: Literal["expect"]

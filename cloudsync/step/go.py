@@ -61,6 +61,7 @@ class Reload(StepBase):
 class WaitFor(Framed):
     """Wait for exactly one thing: an element, an address, a text, a load state, a response, or some time."""
 
+    LOOKS_FOR: ClassVar[tuple[str, ...]] = ("selector", "text")
     VALUE: ClassVar[str] = "for `response` its `{url, status}`, for `url` the address, else nothing"
 
     action: Literal["wait_for"]

@@ -27,6 +27,7 @@ class Clip(Part):
 class Screenshot(Framed):
     """Keep a picture of the page, the full page, or an element."""
 
+    LOOKS_FOR: ClassVar[tuple[str, ...]] = ("selector", "mask")
     VALUE: ClassVar[str] = "the file's name"
 
     action: Literal["screenshot"]

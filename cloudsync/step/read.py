@@ -115,6 +115,7 @@ class Extract(Framed):
 class Evaluate(Framed):
     """Run JavaScript in the page."""
 
+    LOOKS_FOR: ClassVar[tuple[str, ...]] = ("selector", "expression")
     VALUE: ClassVar[str] = "what it returned, as JSON; a promise is awaited"
 
     action: Literal["evaluate"]

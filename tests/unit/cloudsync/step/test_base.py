@@ -51,6 +51,21 @@ def test_frame_is_a_selector_or_several() -> None:
         assert said.startswith("step 1 (text): frame: takes the selector of an iframe, or a list of such selectors")
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"action": "screenshot"},
+        {"action": "press", "key": "a"},
+        {"action": "scroll", "delta_y": 1},
+        {"action": "wait_for", "url": "x"},
+        {"action": "expect", "title": "x"},
+        {"action": "download", "url": "x"},
+    ],
+)
+def test_frame_without_anything_to_look_for_is_refused(step: dict[str, Any]) -> None:
+    assert refused({**step, "frame": "#a"}).startswith(f"step 1 ({step['action']}): frame goes with selector")
+
+
 def test_regular_expression_that_is_none_is_said() -> None:
     said = refused({"action": "expect", "title": {"regex": "("}})
     assert (
