@@ -1,4 +1,4 @@
-"""Switches of Chromium without which something would go beside the proxy of its context."""
+"""Switches of Chromium without which something would go beside the proxy of its context, and one of its driver."""
 
 from typing import Final
 
@@ -28,3 +28,7 @@ DISABLED_FEATURES: Final = (
     # Prefetches through a proxy of the browser's maker.
     "PrefetchProxy",
 )
+
+# A screenshot would wait for fonts for ever (playwright#35972), and with no link they never come: the steps wait for
+# them themselves, but not for long.
+DRIVER_ENVIRONMENT: Final = {"PW_TEST_SCREENSHOT_NO_FONTS_READY": "1"}

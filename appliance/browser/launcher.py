@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.bash import TaskUser
+from appliance.browser.flags import DRIVER_ENVIRONMENT
 from appliance.browser.seat import Seat
 from appliance.browser.wire import LINE_LIMIT_BYTES, Hello, Place, decode_from_runner
 from appliance.folder import DataFolder
@@ -89,6 +90,7 @@ class Launcher:
             "PLAYWRIGHT_BROWSERS_PATH": str(self._user.home / ".cache" / "ms-playwright"),
             **{name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None},
             ENVIRONMENT: place.model_dump_json(),
+            **DRIVER_ENVIRONMENT,
         }
         return SpawnRequest(
             key=seat.key,

@@ -16,6 +16,10 @@ from cloudsync.step.keep import Download, GetCookies, Pdf, SaveProfile, Screensh
 from cloudsync.steps import Keeping
 
 QUALITY: Final = 80
+# On a poor link a page's fonts may be long in coming, or never come: it is shown with others then.
+FONTS_LIMIT_S: Final = 3.0
+_FONTS_READY: Final = """limit => document.fonts.status === "loaded" ? null
+    : Promise.race([document.fonts.ready, new Promise(done => setTimeout(done, limit))]).then(() => null)"""
 _LOOK_S: Final = 0.1
 _TIDY_S: Final = 2.0
 _MIB: Final = 1024 * 1024
@@ -61,6 +65,7 @@ def _store(step: Screenshot | Pdf, scene: Scene, suffix: str, content: bytes) ->
 
 
 async def _picture(step: Screenshot, scene: Scene) -> bytes:
+    await _fonts(scene)
     quality = None if step.type == "png" else (QUALITY if step.quality is None else step.quality)
     mask = [scene.locate(step, selector) for selector in step.mask] or None
     if step.selector is not None:
@@ -82,6 +87,13 @@ async def _picture(step: Screenshot, scene: Scene) -> bytes:
         animations=step.animations,
         timeout=scene.left_ms(),
     )
+
+
+async def _fonts(scene: Scene) -> None:
+    """Wait for the page's fonts as long as they may take; a page that does not answer is told of by its picture."""
+    with suppress(Error, TimeoutError):
+        async with asyncio.timeout(min(FONTS_LIMIT_S + _TIDY_S, scene.left_s() / 2)):
+            await scene.page.evaluate(_FONTS_READY, FONTS_LIMIT_S * 1000)
 
 
 async def _print(step: Pdf, scene: Scene) -> bytes:

@@ -1,5 +1,6 @@
 """One browser for all tests of the steps, and for each a context, a folder and a server's pages of its own."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
+from appliance.browser.flags import DRIVER_ENVIRONMENT
 from tests.unit.appliance.browser.stage import Pages, Stage, browser_path
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
     """A real browser, of the session's loop."""
+    os.environ.update(DRIVER_ENVIRONMENT)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
         yield browser

@@ -88,7 +88,7 @@ async def test_a_runner_is_started_isolated_in_folders_of_its_own(folder: DataFo
     assert env["TMPDIR"] == env["HOME"] == str(front.seat.temporary)
     assert front.seat.temporary.stat().st_mode & 0o077 == 0
     assert set(env) <= {"PATH", "HOME", "TMPDIR", "LANG", "TZ", "NODE_OPTIONS", "OPERIS_BROWSER"} | {
-        name for name in env if name.startswith(("PLAYWRIGHT_", "FONTCONFIG_"))
+        name for name in env if name.startswith(("PLAYWRIGHT_", "PW_", "FONTCONFIG_"))
     }
     assert front.seat.key.startswith(KEY_PREFIX)
     assert not _TASK_ID.match(front.seat.key)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from appliance.browser.perform_keep import FONTS_LIMIT_S
 from tests.unit.appliance.browser.stage import Stage, answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -64,6 +65,25 @@ async def test_names_given_twice_get_a_number(stage: Stage) -> None:
 async def test_element_that_is_not_there_cannot_be_shot(stage: Stage) -> None:
     step = {"action": "screenshot", "selector": "#none", "timeout_s": 0.4}
     assert 'waiting for locator("#none")' in await stage.fails(PAGE, step)
+
+
+async def test_page_whose_font_never_comes_is_shown_without_it(stage: Stage) -> None:
+    release = threading.Event()
+
+    def hang(_: BaseHTTPRequestHandler) -> None:
+        release.wait(30)
+
+    stage.pages.at["/font"] = hang
+    html = "<style>@font-face { font-family: f; src: url(/font) } p { font-family: f }</style><p>text</p>"
+    stage.pages.at["/page"] = html
+    goto = {**GOTO, "wait_until": "domcontentloaded"}
+    try:
+        outcome = await stage.perform(goto, {"action": "screenshot"}, {"action": "screenshot", "selector": "p"})
+    finally:
+        release.set()
+    assert outcome.error is None
+    assert [file.path.read_bytes()[:4] for file in outcome.files] == [b"\x89PNG"] * 2
+    assert FONTS_LIMIT_S * 1000 <= outcome.results[1].duration_ms < FONTS_LIMIT_S * 1000 + 5000
 
 
 async def test_page_is_printed(stage: Stage) -> None:
