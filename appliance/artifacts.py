@@ -34,7 +34,9 @@ from cloudsync.spec import ARTIFACT_LIMIT_BYTES, Artifact
 log = logging.getLogger(__name__)
 
 PIECE_BYTES: Final = 1024 * 1024
-NAME_LIMIT: Final = 200
+# So that an outcome can name 500: an artifact takes at most 400 bytes of it.
+NAME_BYTES: Final = 100
+MEDIA_TYPE_BYTES: Final = 60
 # Contents that are looked at in one go when room is made.
 VICTIMS: Final = 500
 _DRAFT: Final = ".draft-"
@@ -157,7 +159,7 @@ class ArtifactStore:
         artifact = Artifact(
             id=artifact_id,
             name=name,
-            media_type=found.media_type or (_TEXT if copied.is_text else _BYTES),
+            media_type=found.media_type[:MEDIA_TYPE_BYTES] or (_TEXT if copied.is_text else _BYTES),
             size_bytes=copied.size_bytes,
             sha256=copied.sha256,
         )
@@ -346,16 +348,23 @@ def unlike(names: Iterator[str] | Sequence[str]) -> list[str]:
     seen: set[str] = set()
     labels = []
     for name in names:
-        plain = "".join("_" if char in "/\\" or not char.isprintable() else char for char in name)[:NAME_LIMIT]
-        label = plain = plain if plain.strip(" .") else "artifact"
-        stem, dot, end = plain.rpartition(".")
-        number = 1
+        plain = "".join("_" if char in '/\\"' or not char.isprintable() else char for char in name)
+        stem, end = _split(plain if plain.strip(" .") else "artifact")
+        while len((stem + end).encode(errors="replace")) > NAME_BYTES:
+            stem = stem[:-1]
+        label, number = stem + end, 1
         while label.casefold() in seen:
             number += 1
-            label = f"{stem}-{number}.{end}" if dot and stem else f"{plain}-{number}"
+            label = f"{stem}-{number}{end}"
         seen.add(label.casefold())
         labels.append(label)
     return labels
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The name and, where it has one, its extension with the dot."""
+    stem, dot, end = name.rpartition(".")
+    return (stem, dot + end) if stem and len(end) <= 8 else (name, "")
 
 
 def _open_within(folder: Path, path: Path) -> int:

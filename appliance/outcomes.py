@@ -98,8 +98,8 @@ class Outcomes:
     async def _keep(self, task: LiveTask, event: TaskEvent, found: Sequence[Found]) -> None:
         try:
             taken = await self._artifacts.take_in(task.folder, found)
-        except OSError as error:
-            log.error("what a task left is not kept", extra={"task": task.id, "error": error.strerror or str(error)})
+        except Exception as error:  # the task has ended, and says so whatever becomes of its files
+            log.error("what a task left is not kept", extra={"task": task.id}, exc_info=error)
             taken = Taken()
         batch = self._new_batch()
         self._enter(batch, task, event, taken)

@@ -14,6 +14,7 @@ import pytest
 
 from appliance.artifacts import ArtifactStore, Found, Taken, unlike
 from appliance.batch import Batch
+from appliance.browser import result
 from appliance.engine import Engine
 from cloudsync.spec import Artifact
 from tests.unit.appliance.engines import Engines
@@ -314,9 +315,18 @@ async def test_on_a_full_disk_an_artifact_is_lost_and_says_so(
 
 
 def test_names_are_labels_that_differ() -> None:
-    given = ["a.png", "A.png", "a-2.png", "a.png", "../../etc/passwd", "", "..", "x\ny", ".hidden", "n" * 300]
+    given = ["a.png", "A.png", "a-2.png", "a.png", "../../etc/passwd", "", "..", "x\ny", ".hidden", "n" * 300 + ".webp"]
     made = unlike(given)
     assert made[:4] == ["a.png", "A-2.png", "a-2-2.png", "a-3.png"]
     assert made[4:9] == [".._.._etc_passwd", "artifact", "artifact-2", "x_y", ".hidden"]
-    assert len(made[9]) == 200
+    assert made[9] == "n" * 95 + ".webp"
     assert len({name.casefold() for name in made}) == len(given)
+
+
+async def test_an_outcome_can_name_as_many_as_a_task_has_steps_whatever_they_are_called(shelf: Shelf) -> None:
+    file = shelf.file("f", b"x").path
+    name = '😀"' * 150
+    found = [Found(name, file, "application/" + "x" * 200)] * 500
+    taken = await shelf.store.take_in(shelf.folder, found)
+    assert len({artifact.name for artifact in taken.artifacts}) == 500
+    assert max(len(artifact.model_dump_json().encode()) for artifact in taken.artifacts) <= result.ARTIFACT_BYTES

@@ -75,6 +75,17 @@ async def test_only_the_stream_that_was_cut_is_kept_whole(engines: Engines) -> N
     assert done.outcome.stdout.text == "short\n"
 
 
+async def test_a_task_ends_also_where_nothing_of_it_can_be_kept(
+    engines: Engines, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = await engines.open()
+    engine.folder.artifacts.rmdir()
+    done = await engines.run("head -c 500000 /dev/zero; exit 3")
+    assert (done.state, done.outcome.exit_code, done.outcome.artifacts) == (TaskState.FAILED, 3, ())
+    assert done.outcome.stdout.cut_bytes > 0
+    assert [record for record in caplog.records if record.message == "what a task left is not kept"]
+
+
 async def test_a_stop_while_whole_output_is_taken_in_journals_the_outcome_first(engines: Engines) -> None:
     engine = await engines.open()
     task_id = await engine.submit(bash("head -c 20000000 /dev/zero"))
