@@ -11,6 +11,7 @@ import pytest
 from scripts.benchmarks.targets import BROWSER_TARGETS, TARGETS
 from scripts.benchmarks.worker import CHECKOUT
 
+pytestmark = pytest.mark.alone
 LIMIT_S = 240.0
 # Each compares two things of one run; at least these do not follow how busy the disk and the processors are.
 STEADY = ("box_idle_cpu", "box_rss", "hub_rss_a_box_at_1000")

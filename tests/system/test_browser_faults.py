@@ -10,6 +10,7 @@ from tests.system.plant import Plant
 TASKS = 300
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_kills_and_hostile_pages_leave_no_orphan_no_folder_and_no_task_without_its_story(
     bare_plant: Plant, capsys: pytest.CaptureFixture[str]

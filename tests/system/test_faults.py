@@ -11,6 +11,7 @@ from tests.system.plant import Plant
 KILLS = 120
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_kills_at_random_lose_nothing_and_start_nothing_twice(
     bare_plant: Plant, capsys: pytest.CaptureFixture[str]

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from tests.system.plant import CUSTOMER, Plant
 from tests.system.program import BIN, ROOT
 
@@ -49,6 +51,7 @@ def run_k6(plant: Plant, folder: Path, **settings: object) -> tuple[int, dict[st
     return done.returncode, metrics, said
 
 
+@pytest.mark.alone
 def test_a_hundred_users_on_ten_boxes_get_a_success_for_every_command(hub_plant: Plant, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(hub_plant.start_box, [f"box-{number}" for number in range(1, BOXES + 1)]))

@@ -63,6 +63,7 @@ def tasks_of(box: BoxProgram) -> list[tuple[str, str]]:
 # Starting and stopping
 
 
+@pytest.mark.alone
 def test_it_is_ready_within_two_seconds(box: BoxProgram) -> None:
     box.start()
     box.stop()
@@ -132,6 +133,7 @@ def test_a_killed_daemon_loses_nothing(plant: Plant, tmp_path: Path) -> None:
 # What it costs
 
 
+@pytest.mark.alone
 def test_connected_and_idle_it_uses_at_most_one_percent_of_a_core_and_120_mb(plant: Plant) -> None:
     box = plant.start_box("idle")
     plant.api().post("boxes/idle/tasks?wait_s=20", {"kind": "bash.exec", "command": "echo warm"})

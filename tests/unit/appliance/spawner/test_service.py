@@ -265,6 +265,7 @@ def test_two_hundred_tasks_eight_at_once_are_each_told_once_and_leak_nothing(dae
     assert daemon.folder.stat().st_nlink > 200
 
 
+@pytest.mark.alone
 def test_it_neither_wakes_nor_grows_while_nothing_happens(daemon: Daemon) -> None:
     daemon.start("t.1", "exec sleep 600")
 
