@@ -61,7 +61,8 @@ class Browsing:
         self._limits = limits
         self._on_end = on_end
         self._on_free = on_free
-        self._running = 0
+        self._keys: set[str] = set()
+        """The attempts that run."""
         self._busy: dict[str, str] = {}
         self._work: set[asyncio.Task[None]] = set()
 
@@ -78,18 +79,18 @@ class Browsing:
 
     def may_start(self, lane: Lane) -> bool:
         """Whether a browser task of this lane may start: there is a slot, and nobody has its profile."""
-        return self._running < self._limits.concurrency and lane.profile not in self._busy
+        return len(self._keys) < self._limits.concurrency and lane.profile not in self._busy
 
     def takes(self, task: LiveTask) -> None:
         """A task runs from now on, or was found running: it has a slot and its profile until it is `over`."""
-        self._running += 1
+        self._keys.add(task.key)
         profile = browser_spec(task).profile
         if profile is not None:
             self._busy[profile] = task.id
 
-    def over(self) -> None:
-        """One runs no more: its slot is free, its profile when the outcome is durable."""
-        self._running -= 1
+    def over(self, task: LiveTask) -> None:
+        """It runs no more: its slot is free, its profile when the outcome is durable."""
+        self._keys.discard(task.key)
 
     def settled(self, task: LiveTask) -> None:
         """The outcome of a task that ran is durable."""
@@ -120,9 +121,9 @@ class Browsing:
         if spec.profile is None:
             self.supervisor.run(task, None)
         else:
-            self._begin(self._start_with(spec.profile, task, task.attempt))
+            self._begin(self._start_with(spec.profile, task, task.key))
 
-    async def _start_with(self, profile: str, task: LiveTask, attempt: int) -> None:
+    async def _start_with(self, profile: str, task: LiveTask, key: str) -> None:
         state_file = task.folder / STATE_FILE
         try:
             loaded = await asyncio.to_thread(self._load, profile, state_file)
@@ -131,9 +132,11 @@ class Browsing:
             return
         if loaded.note:
             task.notes.append(loaded.note)
-        if task.attempt == attempt and task.intent is None:
+        if key not in self._keys:
+            return  # recovery has found it lost meanwhile
+        if task.intent is None:
             self.supervisor.run(task, None if loaded.state is None else state_file)
-        elif task.intent is not None:
+        else:
             self.ended(task, End(EndState.CANCELLED))
 
     def _load(self, profile: str, into: Path) -> Loaded:
@@ -187,11 +190,11 @@ class Browsing:
         task.is_due = False
         profile = browser_spec(task).profile
         if end.state is EndState.SUCCEEDED and end.state_file is not None and profile is not None:
-            self._begin(self._end_with(profile, task, task.attempt, end, Path(end.state_file)))
+            self._begin(self._end_with(profile, task, task.key, end, Path(end.state_file)))
         else:
             self._end(task, end)
 
-    async def _end_with(self, profile: str, task: LiveTask, attempt: int, end: End, state_file: Path) -> None:
+    async def _end_with(self, profile: str, task: LiveTask, key: str, end: End, state_file: Path) -> None:
         try:
             await asyncio.to_thread(self.profiles.draft, profile, task.id, state_file)
         except (OSError, ValueError) as error:
@@ -201,7 +204,7 @@ class Browsing:
                 hint="Free some space on the box's disk; the profile is as it was before the task.",
             )
             end = End(EndState.FAILED, body, end.files)
-        if task.attempt == attempt:
+        if key in self._keys:
             self._end(task, end)
 
     def _end(self, task: LiveTask, end: End) -> None:

@@ -304,7 +304,7 @@ class Executor:
         self.watch.remove(task)
         del self.running[task.key]
         if isinstance(task.spec, BrowserRun):
-            self.browsing.over()
+            self.browsing.over(task)
         if ending.retry and not self.is_closing and not self._is_held:
             batch.then(partial(discard, task.folder))
             self.begin(batch, task)

@@ -63,6 +63,14 @@ class Contexts:
 
     async def take(self, spec: BrowserRun, state_file: str | None, secrets: Mapping[str, str]) -> Fresh:
         """A context as a task wants it; `ContextRefused` where there can be none."""
+        fresh = await self._take(spec, state_file, secrets)
+        if spec.trace:
+            # Of others, pictures and snapshots are recorded at the end alone, where they fail.
+            await fresh.context.tracing.stop()
+            await fresh.context.tracing.start(screenshots=True, snapshots=True)
+        return fresh
+
+    async def _take(self, spec: BrowserRun, state_file: str | None, secrets: Mapping[str, str]) -> Fresh:
         try:
             options = self._options(spec, secrets)
         except VariableWrong as error:
@@ -75,6 +83,8 @@ class Contexts:
                 upstream = self._upstream(spec.proxy, secrets)
                 return await self._make(options, policy, upstream)
             except Error as error:
+                if _tells_of_end(error):
+                    raise
                 message = f"the browser cannot be as the task wants it: {error.message.splitlines()[0]}"
                 raise ContextRefused(ErrorBody(code="context_refused", message=message, hint=_CONTEXT_HINT)) from error
         if not self._ready:
@@ -105,6 +115,7 @@ class Contexts:
                 await context.tracing.start()
                 await context.new_page()
         except TimeoutError:
+            await proxy.close()
             raise BrowserStuck("the browser makes no context") from None
         except Error:
             await proxy.close()
@@ -159,6 +170,11 @@ class Contexts:
             raise ContextRefused(ErrorBody(code="context_refused", message=message, hint=hint)) from None
         device.pop("default_browser_type", None)
         return device
+
+
+def _tells_of_end(error: Error) -> bool:
+    """Whether it is the browser's end that is told, and nothing that the task asked for."""
+    return "closed" in error.message.lower()
 
 
 _UNKNOWN_HINT: Final = "Give the box that secret ([secrets] in box.toml, or its credentials), or correct the name."

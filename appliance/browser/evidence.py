@@ -65,12 +65,15 @@ async def keep_trace(
                 await moment.evaluate("() => document.title")
                 await context.tracing.stop(path=folder / ".trace-1.zip")
                 parts.append(folder / ".trace-1.zip")
-    except (TimeoutError, Error):
+    except (TimeoutError, Error, OSError):
         pass  # what there is is kept
     if not parts:
         return None
     path = folder / TRACE
-    await asyncio.to_thread(merge_traces, parts, path, redact)
+    try:
+        await asyncio.to_thread(merge_traces, parts, path, redact)
+    except (OSError, zipfile.BadZipFile):
+        return None
     return LeftFile(name=TRACE, media_type="application/zip", path=str(path))
 
 
@@ -101,7 +104,7 @@ async def _screenshot(page: Page, folder: Path) -> LeftFile | None:
     try:
         async with asyncio.timeout(LOOK_LIMIT_S):
             await page.screenshot(path=path, timeout=LOOK_LIMIT_S * 1000)
-    except (TimeoutError, Error):
+    except (TimeoutError, Error, OSError):
         return None
     return LeftFile(name=SCREENSHOT, media_type="image/png", path=str(path))
 
@@ -111,7 +114,7 @@ async def _text(page: Page, folder: Path, redact: Redact) -> LeftFile | None:
     try:
         async with asyncio.timeout(LOOK_LIMIT_S):
             text = await page.evaluate(_PAGE_TEXT)
-    except (TimeoutError, Error):
+        path.write_text(redact(str(text)[:TEXT_LIMIT_CHARACTERS]), errors="replace")
+    except (TimeoutError, Error, OSError):
         return None
-    path.write_text(redact(str(text)[:TEXT_LIMIT_CHARACTERS]))
     return LeftFile(name=TEXT, media_type="text/plain; charset=utf-8", path=str(path))

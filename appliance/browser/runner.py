@@ -55,6 +55,8 @@ LATE_S: Final = 3.0
 # How long a step that is told to stop may take to.
 STOP_LIMIT_S: Final = 1.0
 STATE_LIMIT_S: Final = 10.0
+# Within this a browser or driver that is gone is known to be.
+LOSS_LIMIT_S: Final = 2.0
 # Often enough for a page that takes all the memory it can get.
 WATCH_S: Final = 0.5
 # The next contexts are made once it is quiet: what runs comes first.
@@ -123,17 +125,25 @@ class Runner:
             self.say(Worn(why=str(stuck)))
             done = Done(key=run.key, state=RunState.FAILED, error=_stuck(str(stuck)))
         except Error as error:
-            # The browser goes, which is told in a moment.
-            log.debug("a call was cut off", extra={"error": error.message})
-            done = None
-        if done is not None:
-            self.say(done)
+            done = await self._cut_off(run, redact(error.message))
+        except Exception as error:
+            log.exception("an attempt was not performed", extra={"attempt": run.key})
+            message = f"the browser's runner failed: {type(error).__name__}"
+            done = Done(key=run.key, state=RunState.FAILED, error=ErrorBody(code="runner_failed", message=message))
+        self.say(done)
         del self._attempts[run.key]
         self._tasks_done += 1
         if fresh is not None:
             await self._close(fresh)
         self._quit_if_idle()
         self.refill()
+
+    async def _cut_off(self, run: Run, said: str) -> Done:
+        """A call failed as if the browser were gone: then this process ends now, or else the browser is replaced."""
+        await asyncio.sleep(LOSS_LIMIT_S)
+        self.say(Worn(why="its calls fail"))
+        first, *_ = said.splitlines() or [""]
+        return Done(key=run.key, state=RunState.FAILED, error=_stuck(first))
 
     async def _take(self, run: Run) -> Fresh:
         if self._filling is not None:
@@ -216,16 +226,21 @@ class Runner:
             await asyncio.sleep(QUIET_S)
             while not self._attempts and await asyncio.shield(self._keep(self._contexts.make_one_ahead())):
                 pass
-        except BrowserStuck as stuck:
-            self.say(Worn(why=str(stuck)))
+        except (BrowserStuck, Error):
+            return  # told of already, or about to be
         self.measure()
 
     def _keep(self, work: Any) -> "asyncio.Task[bool]":
         """Its end is waited for by nobody where whoever asked for it is cancelled."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._kept)
         return task
+
+    def _kept(self, task: "asyncio.Task[bool]") -> None:
+        self._background.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), BrowserStuck):
+            self.say(Worn(why=str(error)))
 
     def measure(self) -> None:
         """Tell the daemon what all takes."""

@@ -1,10 +1,12 @@
 """Browser tasks of a box without a hub: real journal, spawner, runner and Chromium."""
 
 import asyncio
+import io
 import json
 import os
 import signal
 import time
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -271,9 +273,6 @@ async def test_a_secret_reaches_the_page_and_nothing_else(
         if path.is_file():
             assert raw not in path.read_bytes(), path
     assert SECRET not in caplog.text
-    import io
-    import zipfile
-
     with zipfile.ZipFile(io.BytesIO(content(engines, done, "trace.zip"))) as trace:
         assert {"0-trace.trace", "1-trace.trace"} <= set(trace.namelist())
         assert [name for name in trace.namelist() if raw in trace.read(name)] == []
@@ -422,3 +421,29 @@ async def test_four_at_once_all_succeed(engines: Engines, pages: Pages) -> None:
     tasks = [await engine.submit(browse(goto(pages), {"action": "screenshot"})) for _ in range(12)]
     ends = await asyncio.gather(*(engines.wait(task_id) for task_id in tasks))
     assert [done.state for done in ends] == [TaskState.SUCCEEDED] * 12
+
+
+async def test_a_trace_that_was_asked_for_has_pictures_and_snapshots(engines: Engines, pages: Pages) -> None:
+    await engines.open()
+    done = await engines.browse(goto(pages), {"action": "click", "selector": "h1"}, trace=True)
+    assert done.state is TaskState.SUCCEEDED
+    assert names(done) == {"trace.zip"}
+    with zipfile.ZipFile(io.BytesIO(content(engines, done, "trace.zip"))) as trace:
+        events = trace.read("0-trace.trace")
+        assert b'"type":"frame-snapshot"' in events
+        assert b'"type":"screencast-frame"' in events
+    plain = await engines.browse(goto(pages))
+    assert names(plain) == set()
+
+
+async def test_the_browsers_end_is_no_fault_of_a_tasks_options(engines: Engines, pages: Pages) -> None:
+    engine = await engines.open()
+    await engines.browse(goto(pages))
+    browser = runner(engines).children()[0].children()[0]
+    browser.suspend()
+    task_id = await engine.submit(browse(goto(pages), locale="de-DE"))
+    await until("the start", lambda: f"{task_id}.1" in engine.executor.running)
+    await asyncio.sleep(0.2)  # for the runner to ask for the context
+    os.kill(browser.pid, signal.SIGKILL)
+    done = await engines.wait(task_id)
+    assert (done.state, code(done)) == (TaskState.INTERRUPTED, "browser_crashed")
