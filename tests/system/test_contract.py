@@ -17,10 +17,11 @@ from cloudsync.task import Delivery, Origin, TaskState
 from hub import tenancy
 from hub.api import context, tasks
 from hub.settings import HubSettings
-from hub.views import BoxStatus
+from hub.views import Artifact, BoxStatus
+from tests.system.api import Api
 from tests.system.conftest import opened
 from tests.system.plant import Plant
-from tests.system.program import BIN, ROOT
+from tests.system.program import BIN, ROOT, wait_until
 
 CONTRACT: Final[dict[str, Any]] = tomllib.loads((Path(__file__).parents[1] / "contract.toml").read_text("utf-8"))
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -135,6 +136,25 @@ def test_output_is_raw_and_follows_as_events(plant: Plant) -> None:
     for name, data in found:
         assert set(json.loads(data)) == FIELDS[name]
     assert set(json.loads(found[-1][1])["task"]) == FIELDS["task"]
+
+
+def test_what_a_task_left_is_listed_served_and_linked_as_written(plant: Plant) -> None:
+    task = plant.api().run("box-1", "head -c 600000 /dev/zero", wait_s=30)
+    path = f"tasks/{task['id']}/artifacts"
+
+    def stored() -> Any:
+        (left,) = plant.api().get(path)["items"]
+        return left if left["state"] == "stored" else None
+
+    left = wait_until("it is stored", stored)
+    assert set(left) == set(task["artifacts"][0]) == FIELDS["artifact"]
+    assert set(CONTRACT["states"]["artifact"]) == set(get_args(Artifact.model_fields["state"].annotation))
+    answer = plant.api().ask("GET", f"artifacts/{left['id']}", headers={"Range": "bytes=0-9"})
+    assert (answer.status, answer.data) == (206, bytes(10))
+    assert plant.api().ask("GET", f"tasks/{task['id']}/output").data == bytes(600_000)
+    link = plant.api().post(f"artifacts/{left['id']}/link")
+    assert set(link) == FIELDS["link"]
+    assert Api(plant.url, None).ask("GET", link["download_url"]).data == bytes(600_000)
 
 
 def test_death_by_a_signal_and_a_timeout_are_told_as_written(plant: Plant) -> None:
