@@ -3,10 +3,8 @@
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,44 +12,7 @@ import pytest
 from tests.system.command import Operator
 from tests.system.conftest import opened
 from tests.system.plant import Plant
-
-PAGE = b'<title>Shop</title><h1>Goods</h1><input id=q><button onclick="document.title=q.value">Go</button>'
-
-
-class Site:
-    """A shop on the box's machine; /slow answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.asked = threading.Event()
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if self.path == "/slow":
-                    site.asked.set()
-                    site.go.wait(60)
-                self.send_response_only(200)
-                self.send_header("Content-Type", "text/html")
-                self.send_header("Content-Length", str(len(PAGE)))
-                self.end_headers()
-                self.wfile.write(PAGE)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
-
-    def close(self) -> None:
-        """End it."""
-        self.go.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+from tests.system.shop import Shop
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +25,10 @@ def plant() -> Iterator[Plant]:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
+def site() -> Iterator[Shop]:
     """The shop."""
     with ExitStack() as stack:
-        site = Site()
+        site = Shop()
         stack.callback(site.close)
         yield site
 
@@ -79,7 +40,7 @@ def operator(plant: Plant) -> Operator:
 
 
 def test_page_is_seen_and_its_picture_paper_and_trace_lie_where_they_were_asked_for(
-    operator: Operator, site: Site, tmp_path: Path
+    operator: Operator, site: Shop, tmp_path: Path
 ) -> None:
     files = {
         flag: tmp_path / name for flag, name in (("--screenshot", "a.jpg"), ("--pdf", "a.pdf"), ("--trace", "t.zip"))
@@ -104,7 +65,7 @@ def test_page_is_seen_and_its_picture_paper_and_trace_lie_where_they_were_asked_
     assert heads == [b"\xff\xd8\xff\xe0", b"%PDF", b"PK\x03\x04"]
 
 
-def test_steps_are_told_while_the_task_runs(operator: Operator, site: Site, tmp_path: Path) -> None:
+def test_steps_are_told_while_the_task_runs(operator: Operator, site: Shop, tmp_path: Path) -> None:
     steps = tmp_path / "steps.json"
     steps.write_text(json.dumps([{"action": "goto", "url": f"{site.url}slow"}]))
     process = operator.start("browse", "box-1", site.url, "--allow", "127.0.0.1", "--steps", str(steps))
@@ -118,7 +79,7 @@ def test_steps_are_told_while_the_task_runs(operator: Operator, site: Site, tmp_
 
 
 def test_a_step_that_fails_is_named_and_its_evidence_can_be_fetched(
-    operator: Operator, site: Site, tmp_path: Path
+    operator: Operator, site: Shop, tmp_path: Path
 ) -> None:
     steps = tmp_path / "steps.json"
     steps.write_text(json.dumps([{"action": "expect", "title": "Bakery", "timeout_s": 0.5}]))
@@ -132,14 +93,14 @@ def test_a_step_that_fails_is_named_and_its_evidence_can_be_fetched(
     assert not picture.exists()
 
 
-def test_what_is_not_granted_is_not_reached_and_said(operator: Operator, site: Site) -> None:
+def test_what_is_not_granted_is_not_reached_and_said(operator: Operator, site: Shop) -> None:
     done = operator("browse", "box-1", site.url)
     assert done.status == 1
     assert "127.0.0.1" in done.err
     assert "allow" in done.err
 
 
-def test_the_owner_of_the_box_sees_the_hubs_task_and_its_steps(plant: Plant, site: Site) -> None:
+def test_the_owner_of_the_box_sees_the_hubs_task_and_its_steps(plant: Plant, site: Shop) -> None:
     body = {"kind": "browser.run", "allow": ["127.0.0.1"], "steps": [{"action": "goto", "url": f"{site.url}slow"}]}
     body["steps"] = [{"action": "goto", "url": site.url}, *body["steps"]]
     task = plant.api().post("boxes/box-1/tasks", body)

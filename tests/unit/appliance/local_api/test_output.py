@@ -88,6 +88,26 @@ async def test_a_follower_who_leaves_is_let_go(call: Call, served: Engine) -> No
     await until("nobody", lambda: not served.executor.watch._followers)
 
 
+async def test_what_came_of_an_earlier_attempt_is_said_to_be_of_that(
+    call: Call, served: Engine, engines: Engines, tmp_path: Path
+) -> None:
+    wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done"
+    task_id = await served.submit(bash(f"echo of one; {wait}; echo of two; echo e >&2", idempotent=True))
+    following = asyncio.ensure_future(call.raw("GET", f"/tasks/{task_id}/output?follow=1"))
+    await until("a follower", lambda: bool(served.executor.watch._followers))
+    follower = next(iter(served.executor.watch._followers[task_id].values()))
+    await until("what the first wrote", lambda: follower.offsets["stdout"] == len("of one\n"))
+    engines.kill_spawner()
+    await until("the second attempt", lambda: served.executor.tasks[task_id].attempt == 2)
+    (tmp_path / "go").touch()
+    async with asyncio.timeout(LIMIT_S):
+        found = events(await following)
+    assert written(found) == b"of one\n"
+    assert ("gap", {"stream": "stdout", "from": 0, "to": len("of one\nof two\n")}) in found
+    assert written(found, "stderr") == b"e\n"
+    assert found[-1][1]["task"]["attempt"] == 2
+
+
 async def test_steps_come_beside_the_output(call: Call, served: Engine) -> None:
     task_id = await served.submit(bash("sleep 60"))
     following = asyncio.ensure_future(call.raw("GET", f"/tasks/{task_id}/output?follow=1"))
