@@ -166,9 +166,11 @@ class Relay(asyncio.Protocol):
                     self._wait(HEAD_DEADLINE_S)
                 self._buffer += data
                 self._read_head()
-            case _State.OPENING | _State.EXCHANGE:
+            case _State.OPENING:
                 self._buffer += data
                 self.transport.pause_reading()
+            case _State.EXCHANGE:
+                self._keep(data)
             case _State.TUNNEL | _State.LINGER | _State.CLOSED:
                 pass
 
@@ -291,8 +293,13 @@ class Relay(asyncio.Protocol):
         if taken:
             exchange.site.transport.write(data[:taken])
         if taken < len(data):
-            self._buffer += data[taken:]
-            self.transport.pause_reading()
+            self._keep(data[taken:])
+
+    def _keep(self, data: bytes) -> None:
+        """Keeps requests that came before their turn. Reading goes on, or nobody would see the browser leave."""
+        self._buffer += data
+        if len(self._buffer) > HEAD_LIMIT_BYTES:
+            self.abort()
 
     # The site's connection.
 

@@ -334,6 +334,29 @@ async def test_a_head_that_trickles_is_not_waited_for(monkeypatch: pytest.Monkey
             assert await client.rest() == b""
 
 
+async def test_a_client_that_leaves_requests_behind_is_seen_to_leave() -> None:
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        try:
+            await reader.read()
+        finally:
+            left.set()
+
+    for count in (2, 10_000):
+        asked.clear()
+        left.clear()
+        async with reaching(silent) as (proxy, there), Client.of(proxy) as client:
+            client.send(f"GET http://{there.at}/ HTTP/1.1\r\n\r\n" * count)
+            async with asyncio.timeout(DEADLINE_S):
+                await asked.wait()
+                # Few are kept for their turn; with many it is the proxy that ends it.
+                if count == 2:
+                    client.writer.close()
+                await left.wait()
+
+
 async def test_half_a_tunnel_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "HALF_CLOSED_S", 0.1)
 
