@@ -47,6 +47,8 @@ setup_tools() { # installs the commands that tasks and tests call
     if [ "${SETUP:-dev}" = dev ]; then
         command -v git >/dev/null || missing+=(git)
         command -v ip >/dev/null || missing+=(iproute2)
+        # It fetches the pages that browser tasks are tried on.
+        command -v npm >/dev/null || missing+=(npm)
     fi
     command -v ps >/dev/null || missing+=(procps)
     [ ${#missing[@]} -eq 0 ] || setup_debian "${missing[@]}"

@@ -1,0 +1,1 @@
+"""Tests on pages and on an application that were not written for Operis."""
