@@ -1,5 +1,6 @@
 """Keeping files, cookies and the profile."""
 
+import asyncio
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -156,15 +157,19 @@ async def test_download_takes_the_cookies_of_the_browser(stage: Stage) -> None:
     assert [file.name for file in outcome.files] == ["in.txt"]
 
 
-def endless(stop: threading.Event, chunk: bytes = b"x" * 65536) -> Any:
-    """A file that never ends."""
+def endless(stop: threading.Event, chunk: bytes = b"x" * 65536, gone: threading.Event | None = None) -> Any:
+    """A file that never ends; `gone` is set where its reader went away."""
 
     def respond(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Disposition", "attachment; filename=endless.bin")
         handler.end_headers()
-        while not stop.wait(0.005):
-            handler.wfile.write(chunk)
+        try:
+            while not stop.wait(0.005):
+                handler.wfile.write(chunk)
+        except OSError:
+            if gone is not None:
+                gone.set()
 
     return respond
 
@@ -206,12 +211,13 @@ async def test_click_that_starts_no_download_is_said(stage: Stage) -> None:
 
 
 async def test_download_that_nobody_asked_for_is_not_kept(stage: Stage) -> None:
-    stop = threading.Event()
-    stage.pages.at |= {"/page": "<a href=/endless>get</a>", "/endless": endless(stop)}
+    stop, gone = threading.Event(), threading.Event()
+    stage.pages.at |= {"/page": "<a href=/endless>get</a>", "/endless": endless(stop, gone=gone)}
     try:
         outcome = await stage.perform(
             GOTO, {"action": "click", "selector": "a"}, {"action": "wait_for", "milliseconds": 300}
         )
+        assert await asyncio.to_thread(gone.wait, 10)
     finally:
         stop.set()
     assert (outcome.error, outcome.files) == (None, [])
