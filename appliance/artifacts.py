@@ -107,6 +107,7 @@ class ArtifactStore:
         # Contents that are being taken in: they stay, whatever the journal says of others like them.
         self._pinned: Counter[str] = Counter()
         self._leaving: dict[str, int] = {}
+        self._is_stopped = False
         self.used_bytes = 0
         self.kept = asyncio.Event()
         """Set when something is to be sent to the hub."""
@@ -144,7 +145,7 @@ class ArtifactStore:
             if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
                 raise OSError("it is no plain file of its task")
             why = self._no_room(status.st_blocks * 512 if is_spool else status.st_size)
-            pieces = spool.read_whole(fd, found.spool_limit_bytes, PIECE_BYTES)
+            pieces = self._until_stopped(spool.read_whole(fd, found.spool_limit_bytes, PIECE_BYTES))
             copied = _copy(pieces, None if why else draft)
         except OSError:
             draft.unlink(missing_ok=True)
@@ -164,6 +165,12 @@ class ArtifactStore:
             sha256=copied.sha256,
         )
         return artifact, why
+
+    def _until_stopped(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            if self._is_stopped:
+                raise OSError("the box's daemon stops")
+            yield piece
 
     def _no_room(self, size_bytes: int) -> str:
         if size_bytes > min(ARTIFACT_LIMIT_BYTES, self._limit_bytes):
@@ -214,6 +221,10 @@ class ArtifactStore:
                     self._pinned[artifact.sha256] -= 1
                     if not self._pinned[artifact.sha256]:
                         del self._pinned[artifact.sha256]
+
+    def stop(self) -> None:
+        """Give up what is being taken in: nobody waits for it any more, and the next start takes it in again."""
+        self._is_stopped = True
 
     # Making room
 

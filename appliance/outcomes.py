@@ -114,6 +114,7 @@ class Outcomes:
         """Journal what is being taken in; what does not come in time is found again by the next start."""
         if self.keeping:
             _, late = await asyncio.wait(self.keeping.values(), timeout=CLOSE_S)
+            self._artifacts.stop()
             for keeping in late:
                 keeping.cancel()
 

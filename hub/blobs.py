@@ -49,8 +49,8 @@ class Blobs:
         self._used: dict[str, int] = {}
 
     def close(self) -> None:
-        """Wait for the disk."""
-        self._pool.shutdown()
+        """Wait for the disk to end what it has begun."""
+        self._pool.shutdown(cancel_futures=True)
 
     async def do(self, call: Callable[[], T]) -> T:
         """Work on the disk in a thread."""

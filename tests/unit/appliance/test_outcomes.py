@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance import outcomes
 from cloudsync.messages import ENTRY_LIMIT_BYTES
 from cloudsync.spec import Outcome
 from cloudsync.task import TaskState
@@ -84,6 +85,21 @@ async def test_a_task_ends_also_where_nothing_of_it_can_be_kept(
     assert (done.state, done.outcome.exit_code, done.outcome.artifacts) == (TaskState.FAILED, 3, ())
     assert done.outcome.stdout.cut_bytes > 0
     assert [record for record in caplog.records if record.message == "what a task left is not kept"]
+
+
+async def test_a_stop_waits_no_longer_than_it_must_and_the_next_start_takes_in_what_is_missing(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "CLOSE_S", 0.0)
+    engine = await engines.open()
+    task_id = await engine.submit(bash("head -c 60000000 /dev/zero"))
+    await until("the taking in", lambda: bool(engine.executor.outcomes.keeping))
+    await engines.close()
+    assert engines.rows("SELECT state FROM tasks") == [("running",)]
+    await engines.open()
+    done = await engines.wait(task_id)
+    assert done.outcome.artifacts[0].size_bytes == 60_000_000
+    assert [path.name for path in (engines.path / "artifacts").iterdir()] == [done.outcome.artifacts[0].sha256]
 
 
 async def test_a_stop_while_whole_output_is_taken_in_journals_the_outcome_first(engines: Engines) -> None:
