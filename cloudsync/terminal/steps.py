@@ -62,14 +62,17 @@ class Steps:
 
     def rest(self, task: Mapping[str, Any]) -> None:
         """The task is over: the steps that were not shown, and the values of those that read something."""
-        results = [one for one in (task.get("result") or {}).get("steps") or [] if isinstance(one, dict)]
+        result_of_all = task.get("result") or {}
+        if result_of_all.get("steps_left_out"):  # those behind no longer have their number
+            self._file.write(f"… {result_of_all['steps_left_out']} steps did not fit: result.json has them all\n")
+            self._file.flush()
+            return
+        results = [one for one in result_of_all.get("steps") or [] if isinstance(one, dict)]
         for index, result in enumerate(results, 1):
             if index > self._shown:
                 self._print(index, result)
         if len(results) < len(self._steps) and task.get("state") in _CUT_OFF and task.get("attempt"):
-            self._file.write(
-                f"{self._marks['failed']} {len(results) + 1} {self._words(len(results) + 1)}: did not end\n"
-            )
+            self._write("failed", len(results) + 1, self._words(len(results) + 1), ": did not end")
         for index, result in enumerate(results, 1):
             value = result.get("value")
             if value is not None and result.get("action") in READING:
@@ -88,10 +91,14 @@ class Steps:
         name = step.get("name") or ("" if index <= len(self._steps) else step.get("action"))
         words = plain(str(name)) if name else self._words(index)
         took = "" if state == "skipped" else f" {times.span(int(step.get('duration_ms') or 0) / 1000)}"
+        self._write(state, index, words, took)
+
+    def _write(self, state: str, index: int, words: str, end: str) -> None:
+        """One line, in the width of a terminal."""
         head = f"{self._marks.get(state, '?')} {index} "
         width = get_terminal_size().columns if self._file.isatty() else _WIDE
-        room = max(8, width - len(head) - len(took) - 1)
-        self._file.write(f"{head}{words if len(words) <= room else words[: room - 1] + '…'}{took}\n")
+        room = max(8, width - len(head) - len(end) - 1)
+        self._file.write(f"{head}{words if len(words) <= room else words[: room - 1] + '…'}{end}\n")
         self._file.flush()
 
     def _print_value(self, index: int, step: Mapping[str, Any], value: object) -> None:

@@ -68,7 +68,7 @@ def to_end(
         raise Left from None
     except ClientError as error:
         status.clear()
-        hint = f"'{PROGRAM} logs {task['id']} -f' follows it"
+        hint = _look(task)
         raise Unreachable(f"{error}; task {task['id']} goes on", hint) from error
     except OSError as error:
         drop_output()
@@ -86,5 +86,12 @@ def _leave(hub: Hub, task: dict[str, Any], *, cancel: bool) -> None:
         say(
             PROGRAM,
             f"task {task_id} goes on on {task['box_id']}",
-            f"'operis logs {task_id} -f' follows it, 'operis cancel {task_id}' ends it",
+            f"{_look(task)}, '{PROGRAM} cancel {task_id}' ends it",
         )
+
+
+def _look(task: dict[str, Any]) -> str:
+    """How to see what becomes of it: a browser task has no output to follow."""
+    if task.get("kind") == "browser.run":
+        return f"'{PROGRAM} task {task['id']}' shows how it is"
+    return f"'{PROGRAM} logs {task['id']} -f' follows it"

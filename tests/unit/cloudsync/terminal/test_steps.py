@@ -88,6 +88,11 @@ def test_a_step_that_the_end_cut_off_is_named() -> None:
     assert shown(task={"state": "cancelled", "attempt": 0}) == []
 
 
+def test_steps_that_did_not_fit_are_counted_and_no_other_gets_their_number() -> None:
+    task = {"result": {"steps": [result("succeeded", "x"), result("succeeded", "y")], "steps_left_out": 2}}
+    assert shown(report(1), task=task)[1:] == ["… 2 steps did not fit: result.json has them all"]
+
+
 def test_a_long_value_is_cut_and_that_is_said() -> None:
     text = "\n".join(str(number) for number in range(100))
     lines = shown(report(1), task={"result": {"steps": [result("succeeded", text, "evaluate")]}})

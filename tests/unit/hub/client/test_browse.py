@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,8 @@ import pytest
 from hub.client import browse
 from tests.unit.hub.client.conftest import Operis
 from tests.unit.hub.client.peer import TASK_ID, Peer, Reply, a_box, a_task, as_json, ended, event, problem, stream
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 URL = "https://a.example/"
 PICTURE = b"\x89PNG a picture"
@@ -169,3 +175,17 @@ def test_steps_that_are_refused_are_said_by_their_number(operis: Operis, peer: P
     done = operis("browse", "box-1", "https://")
     assert done.status == 255
     assert done.err == "operis: step 1 (goto): url: is no address\nhint: 'operis browse --help' shows what is allowed\n"
+
+
+def test_ctrl_c_says_how_to_look_at_a_task_without_output(start: Start, peer: Peer) -> None:
+    leave = threading.Event()
+    running = a_task(kind="browser.run", state="running")
+    peer.tell_run(stream(report(1, "goto"), lambda: leave.wait(20)), task=running)
+    process = start("browse", "box-1", URL)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("✓ 1 goto".encode())
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    leave.set()
+    assert process.returncode == 255
+    assert f"task {TASK_ID} goes on on box-1\nhint: 'operis task {TASK_ID}' shows how it is, ".encode() in err
