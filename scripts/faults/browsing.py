@@ -147,7 +147,8 @@ def judge(
         steps = [step["state"] for step in (task["result"] or {"steps": []})["steps"]]
         if task["state"] == "succeeded" and steps != ["succeeded"] * len(visit.steps):
             breaches.append(Breach("steps agree with the outcome", about, f"succeeded with {steps}"))
-        if task["state"] == "interrupted" and (len(steps) >= len(visit.steps) and set(steps) == {"succeeded"}):
+        # It can be hit after its last step too, while its files are kept.
+        if task["state"] == "interrupted" and steps[:-1] != ["succeeded"] * (len(steps) - 1) and "skipped" not in steps:
             breaches.append(Breach("steps agree with the outcome", about, f"interrupted with {steps}"))
         gotos = sum(step["action"] == "goto" for step in visit.steps) + (visit.kind == "download")
         if not visit.is_idempotent and visit.kind != "refresh" and site_visits.get(visit.key, 0) > gotos:

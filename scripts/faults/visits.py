@@ -88,8 +88,11 @@ def _steps(kind: str, page: str, chance: random.Random) -> tuple[list[dict[str, 
             return [goto("endless", timeout_s=1)], 30
         case "dialogs" | "staying":
             return [goto(kind), text, goto("home")], 30
-        case "refresh" | "font":
-            return [goto(kind), text, {**shot, "timeout_s": 2}], 30
+        case "refresh":
+            return [goto("refresh"), text, {**shot, "timeout_s": 2}], 30
+        case "font":
+            # The page's load waits for its font, and so does a picture.
+            return [goto("font", wait_until="domcontentloaded"), text, {**shot, "timeout_s": 2}], 30
         case "download":
             click = {"action": "download", "url": page.format("download"), "timeout_s": 1}
             return [goto("home"), click], 30
