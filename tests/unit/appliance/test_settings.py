@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from appliance.browser.supervisor import BrowserLimits
 from appliance.errors import EXIT_OPERATOR, SettingsWrong
 from appliance.settings import ENV_PREFIX, FILE, MIB, BoxSettings, load
 
@@ -110,3 +111,55 @@ def test_a_credentials_folder_that_is_gone_gives_nothing(tmp_path: Path, monkeyp
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert [name for name, field in BoxSettings.model_fields.items() if not field.description] == []
+
+
+def test_a_browsers_settings_reach_the_engine(tmp_path: Path) -> None:
+    assert load({"data": tmp_path}).engine().browser == BrowserLimits()
+    (tmp_path / FILE).write_text(
+        'browser = "off"\nbrowser_concurrency = 2\nbrowser_recycle_tasks = 9\nbrowser_memory_mib = 700\n'
+        'browser_program = "/opt/chromium"\n'
+    )
+    browser = load({"data": tmp_path}).engine().browser
+    assert browser == BrowserLimits(
+        is_on=False, concurrency=2, recycle_tasks=9, memory_mib=700, program="/opt/chromium"
+    )
+
+
+def test_secrets_come_from_file_credentials_and_environment_and_are_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = tmp_path / "credentials"
+    (credentials / "secrets").mkdir(parents=True)
+    (credentials / "secrets" / "shop").write_text("of-the-folder\n")
+    (credentials / "secrets_bank").write_text("of-systemd")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    monkeypatch.setenv("OPERIS_BOX_SECRETS", '{"mail": "of-the-environment"}')
+    (tmp_path / FILE).write_text('[secrets]\nlocal = "of-the-file"\nshop = "hidden-by-the-credential"\n')
+    (tmp_path / FILE).chmod(0o600)
+    settings = load({"data": tmp_path})
+    assert settings.engine().browser.secrets == {
+        "shop": "of-the-folder",
+        "bank": "of-systemd",
+        "mail": "of-the-environment",
+        "local": "of-the-file",
+    }
+    for shown in (repr(settings), repr(settings.engine())):
+        assert "of-the" not in shown
+        assert "of-systemd" not in shown
+
+
+def test_a_file_with_secrets_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('[secrets]\nshop = "very-secret"\n')
+    (tmp_path / FILE).chmod(0o644)
+    with pytest.raises(SettingsWrong, match="others may read it") as caught:
+        load({"data": tmp_path})
+    assert "chmod 600" in caught.value.hint
+    assert "very-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ['[secrets]\n"a b" = "v"\n', "[secrets]\na = 5\n", 'secrets = "v"\n'])
+def test_a_secret_that_is_none_is_named_without_its_value(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    (tmp_path / FILE).chmod(0o600)
+    with pytest.raises(SettingsWrong, match="secrets"):
+        load({"data": tmp_path})

@@ -44,3 +44,11 @@ def test_a_box_without_a_hub_says_so() -> None:
     assert "not enrolled" in text
     assert "not running" in text
     assert "none" in text
+
+
+def test_a_browser_is_told_with_its_version_memory_and_sandbox() -> None:
+    browser = {"state": "ready", "version": "156.0.1", "memory_mib": 300, "sandbox": True}
+    assert "browser   ready: Chromium 156.0.1, 300 MiB, sandbox on" in page({**STATUS, "browser": browser}, 0.0)
+    off = page({**STATUS, "browser": {**browser, "sandbox": False}}, 0.0)
+    assert "sandbox off" in off
+    assert "browser   not started" in page({**STATUS, "browser": {"state": "not started"}}, 0.0)
