@@ -12,9 +12,9 @@ from appliance.browser.flags import DRIVER_ENVIRONMENT
 from tests.unit.appliance.browser.stage import Pages, Stage, browser_path
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
-    """A real browser, of the session's loop."""
+    """A real browser; it is gone before tests of other folders run."""
     os.environ.update(DRIVER_ENVIRONMENT)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
