@@ -161,7 +161,8 @@ class _Performance:
             error = self._error(index, step, f"does not take what was filled in: {said}")
         except Error as failed:
             if "closed" in failed.message and await self._is_context_gone():
-                raise
+                # Playwright's own message has what was typed last, which may be secret.
+                raise Error("the browser is gone") from None
             error = self._error(index, step, reason(failed.message, scene.deadline_s - now))
         except OSError as failed:
             error = self._error(index, step, f"a file cannot be kept: {failed.strerror}")

@@ -257,8 +257,9 @@ async def test_browser_that_is_gone_is_no_failure_of_a_step(chromium: Browser, p
     performing = asyncio.create_task(stage.perform(GOTO, {"action": "wait_for", "selector": "#none"}))
     await stage.first_told()
     await browser.close()
-    with pytest.raises(Error):
+    with pytest.raises(Error, match=r"^the browser is gone$") as raised:
         await performing
+    assert raised.value.__suppress_context__
 
 
 async def behind_a_filter(
