@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -345,10 +345,11 @@ def _children() -> list[int]:
     return [int(word) for task in Path("/proc/self/task").iterdir() for word in (task / "children").read_text().split()]
 
 
-def main(environment: Mapping[str, str]) -> None:
+def main(environment: MutableMapping[str, str]) -> None:
     """Serve the daemon that the environment names."""
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s", level=logging.WARNING)
-    place = Place.model_validate_json(environment[PLACE])
+    # What it says is for this process alone, and not for the browser.
+    place = Place.model_validate_json(environment.pop(PLACE))
     asyncio.run(serve(place))
 
 
