@@ -1,6 +1,8 @@
 """The `operis-box` command in process: what it takes and how it ends."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,11 @@ async def test_status_of_a_stopped_box_is_3_and_json_where_asked(
     assert json.loads(capsys.readouterr().out)["running"] is False
     assert cli.main(["status", "--data", str(own.path)]) == cli.NOT_RUNNING
     assert "not running" in capsys.readouterr().out
+
+
+def test_commands_that_ask_the_daemon_load_nothing_that_is_slow() -> None:
+    slow = {"pydantic", "pydantic_settings", "playwright", "yaml", "asyncio", "pysqlite3", "rich", "psutil"}
+    modules = "appliance.cli, appliance.client.tasks, appliance.client.execute, appliance.client.browse"
+    code = f"import sys, {modules}; print(*sorted({slow} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
