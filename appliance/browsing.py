@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -30,6 +31,7 @@ from cloudsync.task import TaskState
 log = logging.getLogger(__name__)
 
 STATE_FILE: Final = ".profile.json"
+_CUT_OFF: Final = frozenset({TaskState.TIMED_OUT, TaskState.CANCELLED, TaskState.INTERRUPTED})
 # How long a stop waits for a profile that is being saved.
 CLOSE_S: Final = 2.0
 
@@ -240,6 +242,17 @@ class Browsing:
         self._work.discard(task)
         if not task.cancelled():
             task.result()
+
+
+def placed(task: LiveTask, ending: Ending) -> Ending:
+    """The ending of a task that ran, which names the step that it was at where it was ended from without."""
+    spec = browser_spec(task)
+    has_begun = task.started_boot_s is not None or bool(task.steps)
+    if ending.state not in _CUT_OFF or ending.error is None or not has_begun:
+        return ending
+    error = result.told(ending.error, spec, task.steps)
+    task.steps = dict(enumerate(result.all_steps(spec, task.steps, cut_off=True)))
+    return replace(ending, error=error)
 
 
 def outcome_of(task: LiveTask, files: int) -> tuple[dict[str, Any] | None, Found | None]:

@@ -18,7 +18,7 @@ from appliance.artifacts import ArtifactStore, Found
 from appliance.batch import Batch, task_event
 from appliance.browser.launcher import KEY_PREFIX
 from appliance.browser.supervisor import BrowserLimits
-from appliance.browsing import Browsing, outcome_of
+from appliance.browsing import Browsing, outcome_of, placed
 from appliance.folder import DataFolder, discard
 from appliance.journal import Journal
 from appliance.live import Finished, LiveTask, boot_s, now_ms
@@ -309,6 +309,8 @@ class Executor:
             batch.then(partial(discard, task.folder))
             self.begin(batch, task)
         else:
+            if isinstance(task.spec, BrowserRun):
+                ending = placed(task, ending)
             result, whole = outcome_of(task, len(left))
             left = left if whole is None else [*left, whole]
             self.outcomes.record(batch, task, ending, usage, ended_at_ms, result=result, left=left)

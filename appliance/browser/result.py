@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cloudsync.messages import ENTRY_LIMIT_BYTES
-from cloudsync.spec import BrowserRun, StepResult, StepState
+from cloudsync.spec import BrowserRun, ErrorBody, StepResult, StepState
 
 # The rest of an outcome and its event; its artifacts are counted apart.
 ROOM_BYTES: Final = 8 * 1024
@@ -16,12 +16,33 @@ ROUNDS: Final = 20
 LEAST_BYTES: Final = 100
 MESSAGE_CHARACTERS: Final = 300
 RESULT_FILE: Final = "result.json"
+_CUT_OFF: Final = ErrorBody(code="cut_off", message="it was under way when the task was ended")
 
 
-def all_steps(spec: BrowserRun, results: Mapping[int, StepResult]) -> list[StepResult]:
-    """One result for each step of the task: what did not come to pass was skipped."""
+def all_steps(spec: BrowserRun, results: Mapping[int, StepResult], *, cut_off: bool = False) -> list[StepResult]:
+    """One result for each step of the task: what did not come to pass was skipped.
+
+    `cut_off`: the task was ended from without, and with it the step that was under way, the first without a result.
+    """
     skipped = [StepResult(action=step.action, name=step.name, state=StepState.SKIPPED) for step in spec.steps]
-    return [results.get(index, skip) for index, skip in enumerate(skipped)]
+    steps = [results.get(index, skip) for index, skip in enumerate(skipped)]
+    at = under_way(spec, results) if cut_off else None
+    if at is not None:
+        steps[at] = skipped[at].model_copy(update={"state": StepState.FAILED, "error": _CUT_OFF})
+    return steps
+
+
+def under_way(spec: BrowserRun, results: Mapping[int, StepResult]) -> int | None:
+    """The step that a task which has begun is at, from 0 on; None where it has done all."""
+    return next((index for index in range(len(spec.steps)) if index not in results), None)
+
+
+def told(error: ErrorBody, spec: BrowserRun, results: Mapping[int, StepResult]) -> ErrorBody:
+    """The error of a task that was cut off, with the step that it was at."""
+    at = under_way(spec, results)
+    if at is None:
+        return error
+    return error.model_copy(update={"message": f"{error.message}, in step {at + 1} ({spec.steps[at].action})"})
 
 
 def budget_bytes(files: int) -> int:

@@ -1,6 +1,7 @@
 """A campaign of browser tasks on hostile pages while what they run in is killed, and the judgement at its end."""
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -119,6 +120,10 @@ def _drain(plant: Plant) -> None:
         time.sleep(0.1)
 
 
+def _line(states: Sequence[str]) -> str:
+    return "".join(f"{state} " for state in states)
+
+
 def _end(task: Mapping[str, Any]) -> tuple[str, str]:
     return task["state"], (task["error"] or {}).get("code", "")
 
@@ -147,8 +152,8 @@ def judge(
         steps = [step["state"] for step in (task["result"] or {"steps": []})["steps"]]
         if task["state"] == "succeeded" and steps != ["succeeded"] * len(visit.steps):
             breaches.append(Breach("steps agree with the outcome", about, f"succeeded with {steps}"))
-        # It can be hit after its last step too, while its files are kept.
-        if task["state"] == "interrupted" and steps[:-1] != ["succeeded"] * (len(steps) - 1) and "skipped" not in steps:
+        # Done ones, the one that was under way, and those it did not come to; it can be hit after its last step too.
+        if task["state"] == "interrupted" and not re.fullmatch("(succeeded )*((failed )?(skipped )*)", _line(steps)):
             breaches.append(Breach("steps agree with the outcome", about, f"interrupted with {steps}"))
         gotos = sum(step["action"] == "goto" for step in visit.steps) + (visit.kind == "download")
         if not visit.is_idempotent and visit.kind != "refresh" and site_visits.get(visit.key, 0) > gotos:

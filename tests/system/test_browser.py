@@ -111,7 +111,11 @@ def test_a_daemon_that_is_killed_leaves_no_browser_and_the_task_its_steps(
         assert (task["state"], task["attempt"], site.visits["k"]) == ("succeeded", 2, 2)
     else:
         assert (task["state"], task["error"]["code"]) == ("interrupted", "browser_lost")
-        assert [(step["action"], step["state"]) for step in task["result"]["steps"]] == [("goto", "succeeded")]
+        assert [(step["action"], step["state"]) for step in task["result"]["steps"]] == [
+            ("goto", "succeeded"),
+            ("wait_for", "failed"),
+        ]
+        assert task["error"]["message"].endswith("in step 2 (wait_for)")
         assert site.visits["k"] == 1
     assert box.attempts() == []
 

@@ -104,7 +104,11 @@ async def test_a_task_whose_time_is_over_says_so_with_the_steps_it_did(engines: 
     done = await engines.browse(goto(pages), WAIT, timeout_s=1)
     assert time.monotonic() - began < 8
     assert (done.state, code(done)) == (TaskState.TIMED_OUT, "timed_out")
-    assert steps(done)[0] == ("goto", "succeeded")
+    assert done.outcome.error is not None
+    assert done.outcome.error.message == "ended after 1 s, in step 2 (wait_for)"
+    assert steps(done) == [("goto", "succeeded"), ("wait_for", "failed")]
+    assert done.outcome.result is not None
+    assert done.outcome.result["steps"][1]["error"]["code"] == "cut_off"
     assert "trace.zip" in names(done)
 
 
@@ -307,7 +311,7 @@ async def test_whatever_dies_the_task_says_so_and_the_next_has_a_browser(
     os.kill(killed[victim].pid, signal.SIGKILL)
     done = await engines.wait(task_id)
     assert (done.state, code(done)) == (TaskState.INTERRUPTED, "browser_crashed")
-    assert steps(done) == [("goto", "succeeded")]
+    assert steps(done) == [("goto", "succeeded"), ("wait_for", "failed")]
     assert [each for each in tree if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
     assert (await engines.browse(goto(pages))).state is TaskState.SUCCEEDED
     await until("the folders to go", lambda: len(list((engines.path / "browser" / "tmp").iterdir())) == 1)
@@ -349,7 +353,7 @@ async def test_a_lost_spawner_takes_the_browser_along_and_the_next_brings_anothe
     engines.kill_spawner()
     done = await engines.wait(task_id)
     assert (done.state, code(done)) == (TaskState.INTERRUPTED, "browser_lost")
-    assert steps(done) == [("goto", "succeeded")]
+    assert steps(done) == [("goto", "succeeded"), ("wait_for", "failed")]
     assert [each for each in tree if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
     assert (await engines.browse(goto(pages))).state is TaskState.SUCCEEDED
 
@@ -368,7 +372,7 @@ async def test_a_stop_interrupts_what_runs_and_leaves_no_process_and_no_folder(e
     assert engines.states(again) == ["running"]
     await engines.open()
     done = await engines.wait(once)
-    assert (code(done), steps(done)) == ("stopped", [("goto", "succeeded")])
+    assert (code(done), steps(done)) == ("stopped", [("goto", "succeeded"), ("wait_for", "failed")])
     assert (await engines.wait(again)).state is TaskState.SUCCEEDED
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from appliance.browser.result import all_steps, budget_bytes, fit, whole
+from appliance.browser.result import all_steps, budget_bytes, fit, told, whole
 from cloudsync.messages import ENTRY_LIMIT_BYTES
 from cloudsync.spec import SPEC, BrowserRun, ErrorBody, StepResult, StepState
 
@@ -78,3 +78,17 @@ def test_what_did_not_come_to_pass_was_skipped() -> None:
         ("title", None, "failed"),
         ("url", "where", "skipped"),
     ]
+
+
+def test_the_step_that_was_under_way_is_named_and_the_later_ones_were_skipped() -> None:
+    actions = ["title", "url", "back", "reload"]
+    spec = SPEC.validate_python({"kind": "browser.run", "steps": [{"action": action} for action in actions]})
+    assert isinstance(spec, BrowserRun)
+    done = {0: StepResult(action="title", state=StepState.SUCCEEDED)}
+    states = [one.state for one in all_steps(spec, done, cut_off=True)]
+    assert states == ["succeeded", "failed", "skipped", "skipped"]
+    error = ErrorBody(code="timed_out", message="ended after 2 s")
+    assert told(error, spec, done).message == "ended after 2 s, in step 2 (url)"
+    every = {index: StepResult(action=action, state=StepState.SUCCEEDED) for index, action in enumerate(actions)}
+    assert told(error, spec, every) == error
+    assert [one.state for one in all_steps(spec, every, cut_off=True)] == ["succeeded"] * 4
