@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ class Fresh:
     context: BrowserContext
     proxy: FilterProxy
     guard: Guard
+    crashed: asyncio.Event
+    """Set where a page of it has crashed."""
 
 
 class Contexts:
@@ -87,11 +90,13 @@ class Contexts:
                     raise
                 message = f"the browser cannot be as the task wants it: {error.message.splitlines()[0]}"
                 raise ContextRefused(ErrorBody(code="context_refused", message=message, hint=_CONTEXT_HINT)) from error
-        if not self._ready:
-            return await self._make({}, policy)
-        fresh = self._ready.pop()
-        fresh.proxy.policy = policy
-        return fresh
+        while self._ready:
+            fresh = self._ready.pop()
+            if not fresh.crashed.is_set():
+                fresh.proxy.policy = policy
+                return fresh
+            await self.close(fresh)
+        return await self._make({}, policy)
 
     async def close(self, fresh: Fresh) -> None:
         """Close it with its pages, and never a page alone, which can hang (playwright#42068)."""
@@ -106,21 +111,39 @@ class Contexts:
         await fresh.proxy.close()
 
     async def _make(self, options: Mapping[str, Any], policy: AllowPolicy, upstream: Upstream | None = None) -> Fresh:
+        try:
+            return await self._make_once(options, policy, upstream)
+        except Error as error:
+            if "crashed" not in error.message:
+                raise
+            # Its process died young, which says nothing of the next one's.
+            return await self._make_once(options, policy, upstream)
+
+    async def _make_once(
+        self, options: Mapping[str, Any], policy: AllowPolicy, upstream: Upstream | None = None
+    ) -> Fresh:
         proxy = await FilterProxy.start(policy, upstream=upstream)
         server: ProxySettings = {"server": proxy.server, "bypass": BYPASS}
+        context = None
         try:
             async with asyncio.timeout(MAKE_LIMIT_S):
                 context = await self._browser.new_context(**{"viewport": VIEWPORT, **options}, proxy=server)
                 context.set_default_timeout(CALL_LIMIT_MS)
                 await context.tracing.start()
-                await context.new_page()
+                page = await context.new_page()
         except TimeoutError:
             await proxy.close()
             raise BrowserStuck("the browser makes no context") from None
         except Error:
+            if context is not None:
+                with suppress(Error, TimeoutError):
+                    async with asyncio.timeout(CLOSE_LIMIT_S):
+                        await context.close()
             await proxy.close()
             raise
-        return Fresh(context, proxy, Guard(context))
+        fresh = Fresh(context, proxy, Guard(context), asyncio.Event())
+        page.on("crash", lambda _: fresh.crashed.set())
+        return fresh
 
     @staticmethod
     def _upstream(proxy: UpstreamProxy | None, secrets: Mapping[str, str]) -> Upstream | None:

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 # Playwright's own deadline says more than ours: it is given the chance to come first.
 GRACE_S: Final = 0.5
+# How much later than a call that it cut off a crash may be told.
+CRASH_S: Final = 0.3
 GONE_S: Final = 0.5
 
 
@@ -193,7 +195,9 @@ class _Performance:
         limit_s = scene.left_s() + GRACE_S
         try:
             await asyncio.wait({doing, scene.tabs.crashed}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
-            # A call on a page that crashes may be told of it before the tab is.
+            if doing.done() and _may_tell_of_crash(doing.exception()):
+                # A call on a page that crashes may be told of it before its tab is.
+                await asyncio.wait({scene.tabs.crashed}, timeout=CRASH_S)
             crashed = scene.tabs.crashed.done() or (doing.done() and _tells_of_crash(doing.exception()))
             if crashed:
                 hint = "the page may need more memory than the box has"
@@ -237,9 +241,14 @@ class _Performance:
         ]
 
 
+_CUT_OFF: Final = re.compile(r"ERR_ABORTED|ERR_FAILED|Frame was detached")
 _CRASHED: Final = re.compile(r"\b(Page|Target) crashed")
 # Errors after which no step can do anything.
 _ENDING: Final = frozenset({"timed_out", "page_crashed"})
+
+
+def _may_tell_of_crash(error: BaseException | None) -> bool:
+    return isinstance(error, Error) and bool(_CUT_OFF.search(error.message))
 
 
 def _tells_of_crash(error: BaseException | None) -> bool:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,6 +129,15 @@ def _end(task: Mapping[str, Any]) -> tuple[str, str]:
     return task["state"], (task["error"] or {}).get("code", "")
 
 
+def _overlap(task: Mapping[str, Any], blow: Blow) -> bool:
+    """Whether the task ran in the time of the kill; one that did not end ran on."""
+    if task["started_at"] is None:
+        return False
+    began_s = datetime.fromisoformat(task["accepted_at"] or task["started_at"]).timestamp()
+    ended_s = began_s if task["ended_at"] is None else datetime.fromisoformat(task["ended_at"]).timestamp()
+    return began_s <= blow.to_s and ended_s >= blow.from_s
+
+
 def judge(
     visits: Mapping[str, Visit],
     tasks: Mapping[str, Mapping[str, Any]],
@@ -135,7 +145,7 @@ def judge(
     site_visits: Mapping[str, int],
 ) -> list[Breach]:
     """What was not as promised of the tasks."""
-    hit = {task_id for blow in blows for task_id in blow.running}
+    hit = {task_id for task_id, task in tasks.items() if any(_overlap(task, blow) for blow in blows)}
     breaches = []
     for task_id, visit in visits.items():
         task = tasks.get(task_id)

@@ -23,11 +23,14 @@ def task(state: str, code: str = "", *, steps: str = "ss", attempt: int = 1) -> 
         "state": state,
         "error": error,
         "attempt": attempt,
+        "accepted_at": "1970-01-01T00:16:38.000Z",
+        "started_at": "1970-01-01T00:16:38.500Z",
+        "ended_at": "1970-01-01T00:16:40.200Z",
         "result": {"steps": [{"state": names[one]} for one in steps]},
     }
 
 
-HIT = (Blow(Prey.BROWSER, frozenset({"t"}), 1.0),)
+HIT = (Blow(Prey.BROWSER, 1000.0, 1001.0, 1.0),)
 
 
 def broken(visit: Visit, task: dict[str, Any] | None, *, is_hit: bool = False, asked: int = 1) -> set[str]:
@@ -68,3 +71,12 @@ def test_a_visit_is_the_same_for_the_same_seed_and_every_kind_can_be_asked_of_a_
         kinds.add(made.kind)
         SPEC.validate_python(made.body())
     assert kinds == set(WEIGHTS) == set(EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("from_s", "to_s", "is_hit"), [(990.0, 997.0, False), (999.0, 1002.0, True), (1000.3, 1001.0, False)]
+)
+def test_only_who_ran_in_the_time_of_a_kill_can_have_been_hit(from_s: float, to_s: float, is_hit: bool) -> None:
+    seen = task("interrupted", "browser_crashed", steps="s")
+    found = judge({"t": visit()}, {"t": seen}, [Blow(Prey.DRIVER, from_s, to_s, 1.0)], {"key": 1})
+    assert (found == []) == is_hit

@@ -1,5 +1,6 @@
 """Contexts of a real browser: made ahead, made for a task, closed, and each behind a proxy of its own."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,19 @@ async def test_a_state_is_there_from_the_start_and_one_that_is_closed_is_gone(
     await second.context.pages[0].goto(f"{pages.url}/")
     assert await second.context.pages[0].evaluate("() => localStorage.who") == "ann"
     await contexts.close(second)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_one_whose_page_has_crashed_meanwhile_is_given_to_nobody(contexts: Contexts) -> None:
+    await contexts.make_one_ahead()
+    (spoiled,) = contexts._ready
+    (page,) = spoiled.context.pages
+    session = await spoiled.context.new_cdp_session(page)
+    crash = asyncio.create_task(session.send("Page.crash"))
+    await asyncio.wait_for(spoiled.crashed.wait(), 10)
+    crash.cancel()
+    await asyncio.gather(crash, return_exceptions=True)
+    fresh = await contexts.take(spec(), None, {})
+    assert fresh is not spoiled
+    assert await fresh.context.pages[0].evaluate("() => 1") == 1
+    await contexts.close(fresh)
