@@ -20,6 +20,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCKS = ("requirements.lock", "requirements-dev.lock")
+# Of an application that tests visit, which runs beside Operis and shares nothing with it.
+VISITED_LOCK = "tests/pages/application.lock"
 PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[^ ;]+)(?: ; [^\\]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 
@@ -114,7 +116,7 @@ def test_the_sourced_script_is_no_verb() -> None:
     assert not (ROOT / "scripts" / "setup.sh").stat().st_mode & 0o111
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, VISITED_LOCK])
 def test_locks_hold_pinned_hashed_packages_and_no_address(lock: str) -> None:
     previous = ""
     for number, line in enumerate((ROOT / lock).read_text(encoding="utf-8").splitlines(), start=1):
