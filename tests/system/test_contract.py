@@ -18,6 +18,7 @@ from hub import tenancy
 from hub.api import context, tasks
 from hub.settings import HubSettings
 from hub.views import Artifact, BoxStatus
+from scripts.faults.site import Site
 from tests.system.api import Api
 from tests.system.conftest import opened
 from tests.system.plant import Plant
@@ -25,6 +26,19 @@ from tests.system.program import BIN, ROOT, wait_until
 
 CONTRACT: Final[dict[str, Any]] = tomllib.loads((Path(__file__).parents[1] / "contract.toml").read_text("utf-8"))
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+# The steps that the contract shows, as it writes them.
+STEPS: Final = (
+    {"action": "goto", "url": "http://127.0.0.1/"},
+    {"action": "click", "selector": "#a"},
+    {"action": "fill", "selector": "#a", "text": "b"},
+    {"action": "select_option", "selector": "#a", "label": "b"},
+    {"action": "select_option", "selector": "#a", "value": "b"},
+    {"action": "select_option", "selector": "#a", "index": 1},
+    {"action": "evaluate", "expression": "1 + 1", "save_as": "sum", "continue_on_error": True},
+    {"action": "text", "selector": "#a", "timeout_s": 3},
+    {"action": "fill", "selector": "#a", "text": "{{sum}}"},
+    {"action": "screenshot", "full_page": True, "name": "whole"},
+)
 FIELDS: Final = {name: set(fields) for name, fields in CONTRACT["fields"].items()}
 
 
@@ -66,6 +80,10 @@ def test_defaults_limits_and_words_are_those_written() -> None:
     for name in ("timeout_s", "deliver_within_s", "idempotent"):
         assert getattr(bash, name) == defaults[name]
     assert set(spec.BashExec.model_fields) == FIELDS["bash"]
+    browser = spec.BrowserRun.model_validate({"kind": "browser.run", "steps": STEPS})
+    assert browser.timeout_s == defaults["browser_timeout_s"]
+    assert set(spec.BrowserRun.model_fields) >= FIELDS["browser"]
+    assert set(spec.StepResult.model_fields) == FIELDS["step_result"]
     assert (limits["timeout_s"], limits["deliver_within_s"]) == (spec.MAX_TIMEOUT_S, spec.MAX_DELIVER_WITHIN_S)
     assert (defaults["list_limit"], limits["list_limit"]) == (context.LIST_DEFAULT, context.LIST_LIMIT)
     assert limits["wait_s"] == tasks.MAX_WAIT_S
@@ -75,6 +93,27 @@ def test_defaults_limits_and_words_are_those_written() -> None:
     assert list(get_args(BoxStatus)) == states["box"]
     assert [str(role) for role in tenancy.CUSTOMER_ROLES] == states["roles"]
     assert {plan: tenancy.PLAN_BOXES[plan] for plan in CONTRACT["plans"]} == CONTRACT["plans"]
+
+
+def test_a_browser_task_takes_the_contracts_steps_and_answers_with_its_fields(plant: Plant) -> None:
+    site = Site()
+    try:
+        steps = (
+            {"action": "goto", "url": f"{site.url}/home/k"},
+            {"action": "text", "selector": "#p", "save_as": "it"},
+            {"action": "screenshot", "full_page": True},
+        )
+        body = {"kind": "browser.run", "allow": ["127.0.0.1"], "steps": steps}
+        task = plant.api().post("boxes/box-1/tasks?wait_s=60", body)
+    finally:
+        site.close()
+    assert set(task) == FIELDS["task"]
+    assert (task["state"], task["error"]) == ("succeeded", None)
+    for step in task["result"]["steps"]:
+        assert set(step) == FIELDS["step_result"]
+    (artifact,) = task["artifacts"]
+    assert set(artifact) == FIELDS["artifact"]
+    assert artifact["name"] == "03-screenshot.png"
 
 
 def test_paths_are_there_with_their_methods(plant: Plant) -> None:
