@@ -69,6 +69,11 @@ def _load_yaml(text: str) -> Any:
 
         yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as PyYAML has it
 
+        def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
+            node = super().compose_scalar_node(anchor)
+            node.value = node.value.replace(stand_in, "?")
+            return node
+
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             seen: set[str] = set()
             for key, _ in node.value:
@@ -81,6 +86,9 @@ def _load_yaml(text: str) -> Any:
                 key.tag = _STR
             return super().construct_mapping(node, deep=deep)
 
+    # Between braces PyYAML ends a text at each question mark, as in an address with a query; YAML does not.
+    stand_in = next((one for one in map(chr, range(0x10FFFD, 0x10FF00, -1)) if one not in text), "?")
+    text = text.replace("?", stand_in)
     for kind, (pattern, first) in _SCALARS.items():
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", pattern, first)
     try:

@@ -38,6 +38,13 @@ def test_yaml_has_the_types_of_json_and_no_others() -> None:
     assert read_steps(json.dumps(steps))["steps"] == steps
 
 
+@pytest.mark.parametrize("text", ["https://example.com/?a=1&b=?", "How are you?", "What? This", "?", "\U0010fffd?"])
+@pytest.mark.parametrize("form", ["- {{action: expect, text: {} }}", "- {{text: {}, action: expect}}", "- text: {}"])
+def test_a_question_mark_is_text_in_every_form(form: str, text: str) -> None:
+    (step,) = read_steps(form.format(text))["steps"]
+    assert step["text"] == text
+
+
 def test_file_may_name_other_fields_of_the_task() -> None:
     expected = {"allow": ["10.0.0.0/8"], "steps": [{"action": "title"}]}
     assert read_steps("allow: [10.0.0.0/8]\nsteps:\n- action: title\n") == expected
