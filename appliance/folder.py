@@ -114,11 +114,18 @@ def write_durably(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.draft")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, content)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    draft.rename(path)
+        try:
+            left = memoryview(content)
+            while left:
+                # A disk that becomes full takes a part; only the next write says so.
+                left = left[os.write(fd, left) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        draft.rename(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

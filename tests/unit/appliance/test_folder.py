@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,21 @@ def test_a_damaged_mark_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "format").write_text(text)
     with pytest.raises(FolderUnusable, match="is damaged"):
         DataFolder.open(tmp_path)
+
+
+def test_a_write_that_comes_to_only_a_part_is_said_and_the_old_content_stays(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    write_durably(path, b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))
+    try:
+        with pytest.raises(OSError) as caught:  # noqa: PT011
+            write_durably(path, bytes(100 * 1024))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert path.read_bytes() == b"old"
+    assert [each.name for each in tmp_path.iterdir()] == ["state"]
 
 
 def test_the_folder_of_a_hub_is_refused(tmp_path: Path) -> None:
