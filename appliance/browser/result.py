@@ -16,7 +16,11 @@ ROUNDS: Final = 20
 LEAST_BYTES: Final = 100
 MESSAGE_CHARACTERS: Final = 300
 RESULT_FILE: Final = "result.json"
-_CUT_OFF: Final = ErrorBody(code="cut_off", message="it was under way when the task was ended")
+_CUT_OFF: Final = ErrorBody(
+    code="cut_off",
+    message="it was under way when the task was ended",
+    hint="The error of the task says why it was ended.",
+)
 
 
 def all_steps(spec: BrowserRun, results: Mapping[int, StepResult], *, cut_off: bool = False) -> list[StepResult]:

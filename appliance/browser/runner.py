@@ -128,8 +128,7 @@ class Runner:
             done = await self._cut_off(run, redact(error.message))
         except Exception as error:
             log.exception("an attempt was not performed", extra={"attempt": run.key})
-            message = f"the browser's runner failed: {type(error).__name__}"
-            done = Done(key=run.key, state=RunState.FAILED, error=ErrorBody(code="runner_failed", message=message))
+            done = Done(key=run.key, state=RunState.FAILED, error=_defect(error))
         self.say(done)
         del self._attempts[run.key]
         self._tasks_done += 1
@@ -194,8 +193,7 @@ class Runner:
         if outcome.saved_state_wanted:
             state_file = await _save_state(fresh, folder)
             if state_file is None:
-                error = ErrorBody(code="profile_not_saved", message="the browser did not give its state in time")
-                return Done(key=run.key, state=RunState.FAILED, error=error, files=tuple(files))
+                return Done(key=run.key, state=RunState.FAILED, error=_NO_STATE, files=tuple(files))
         if run.spec.trace:
             trace = await evidence.keep_trace(fresh.context, folder, redact)
             files += [] if trace is None else [trace]
@@ -297,7 +295,20 @@ def _stuck(why: str) -> ErrorBody:
     return ErrorBody(code="browser_stuck", message=f"the browser does not answer: {why}", hint=_STUCK_HINT)
 
 
+def _defect(error: Exception) -> ErrorBody:
+    return ErrorBody(
+        code="runner_failed",
+        message=f"the browser's runner failed: {type(error).__name__}",
+        hint="This is a defect of operis: report it with the task's steps. Other tasks are not affected.",
+    )
+
+
 _STUCK_HINT: Final = "The browser is being replaced: run the task again."
+_NO_STATE: Final = ErrorBody(
+    code="profile_not_saved",
+    message="the steps succeeded, but the browser did not give its state in time",
+    hint="Run the task again; the profile is as it was before the task.",
+)
 
 
 async def serve(place: Place) -> NoReturn:
