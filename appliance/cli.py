@@ -1,7 +1,7 @@
 """The `operis-box` command.
 
-Exit: 0, 1 after an error, 2 for a wrong command line, 3 where no daemon runs. Of `exec` and `browse`: the task's own,
-124 where it timed out, 255 for anything of ours.
+Exit: 0, 1 after an error, 2 for a wrong command line, 3 where no daemon runs. Of `exec`: the task's own; of `browse`:
+1 where a step failed; of both: 124 where it timed out, 255 for anything of ours.
 """
 
 import argparse
@@ -53,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description="A box of an Operis fleet.",
         epilog="Exit status: 0, 1 after an error, 2 for a command line that is wrong, 3 where no daemon runs.\n"
-        "Of 'exec' and 'browse': the task's own; 124 timed out; 255 anything of ours.",
+        "Of 'exec': the task's own; of 'browse': 1 where a step failed.\n"
+        "Of both: 124 timed out; 255 anything of ours.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

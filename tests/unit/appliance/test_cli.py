@@ -15,6 +15,13 @@ def test_the_exit_statuses_are_those_of_the_errors() -> None:
     assert (cli.FAILED, cli.USAGE, cli.NOT_RUNNING) == (EXIT_OPERATOR, EXIT_USAGE, EXIT_NOT_RUNNING)
 
 
+def test_help_says_how_the_commands_end_that_attend_a_task(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Of 'exec': the task's own; of 'browse': 1 where a step failed. Of both: 124 timed out; 255" in said
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["status", "--help"], ["--version"]])
 def test_help_and_version_are_printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
