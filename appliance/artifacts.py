@@ -10,12 +10,13 @@ import asyncio
 import codecs
 import errno
 import hashlib
+import json
 import logging
 import os
 import stat
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -71,7 +72,8 @@ _OLD_KEPT: Final = "SELECT sha256, size_bytes FROM artifacts WHERE here AND stat
 _UNSENT: Final = "SELECT count(*) AS unsent FROM artifacts WHERE here AND state = 'kept'"
 _TO_SEND: Final = """
 SELECT a.* FROM artifacts a LEFT JOIN tasks t ON t.id = a.task_id
-WHERE a.here AND a.state = 'kept' AND (t.id IS NULL OR t.final_seq <= ?) ORDER BY a.n LIMIT 1"""
+WHERE a.here AND a.state = 'kept' AND (t.id IS NULL OR t.final_seq <= ?1)
+AND (?2 IS NULL OR a.size_bytes < ?2) AND a.sha256 NOT IN (SELECT value FROM json_each(?3)) ORDER BY a.n LIMIT 1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,9 +328,12 @@ class ArtifactStore:
         count: int = self._journal.rows(_UNSENT)[0]["unsent"]
         return count
 
-    def next_to_send(self, acked_seq: int) -> dict[str, Any] | None:
-        """The oldest that the hub lacks and whose outcome it has acked."""
-        return next(iter(self._journal.rows(_TO_SEND, (acked_seq,))), None)
+    def next_to_send(
+        self, acked_seq: int, *, below_bytes: int | None = None, but: Collection[str] = ()
+    ) -> dict[str, Any] | None:
+        """The oldest that the hub lacks and whose outcome it has acked: a smaller one than so much, with none of these
+        hashes."""
+        return next(iter(self._journal.rows(_TO_SEND, (acked_seq, below_bytes, json.dumps([*but])))), None)
 
     async def stored(self, sha256: str) -> None:
         """kept -> stored: the hub has this content."""

@@ -1,6 +1,7 @@
 """Sends what tasks left to the hub, in the background: after the outcomes that name it, and never before new ones.
 
 One content at a time, in pieces, on from where the hub says that it is. Whatever is cut, the next attempt asks again.
+One that the hub has no room for, or does not take, is put aside for a while, and those behind it go first.
 Nothing is remembered but what the journal says: that the hub has it, or that it cannot be sent, and why.
 """
 
@@ -11,6 +12,7 @@ import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,14 +41,34 @@ BETWEEN_S: Final = 1.0
 RETRY_CAP_S: Final = 300.0
 # A hub has little use for the same broken content again and again.
 MISMATCHES: Final = 3
+_NO_ROOM: Final = frozenset({"quota", "no_room", "disk_full"})
 
 
 class _Passing(Exception):
     """It did not work now; it may later."""
 
 
+class _Refused(_Passing):
+    """The hub does not take this content now; it may take others. `no_room`: none that is as large."""
+
+    def __init__(self, why: str, *, no_room: bool) -> None:
+        super().__init__(why)
+        self.no_room = no_room
+
+
 class _Hopeless(Exception):
     """It can never be sent."""
+
+
+@dataclass(slots=True)
+class _Aside:
+    """A content that was refused, and until when (the loop's time) it is not tried again."""
+
+    backoff: Backoff
+    until: float
+    why: str
+    size_bytes: int
+    no_room: bool
 
 
 class Uploader:
@@ -55,7 +77,8 @@ class Uploader:
     def __init__(self, store: ArtifactStore, outbox: Outbox) -> None:
         self._store = store
         self._outbox = outbox
-        self._backoff = Backoff(first_s=1.0, cap_s=RETRY_CAP_S)
+        self._backoff = self._new_backoff()
+        self._asides: dict[str, _Aside] = {}
         self._acked = asyncio.Event()
         self._connection: WebConnection | None = None
         self._piece_bytes = FIRST_PIECE_BYTES
@@ -73,42 +96,73 @@ class Uploader:
         """Send what there is, and what comes, until it is cancelled."""
         try:
             while True:
-                row = self._store.next_to_send(self._outbox.acked)
+                row, wait_s = self._next()
                 if row is None:
                     self._drop()
-                    await self._more()
+                    await self._more(wait_s)
                     continue
                 try:
                     await self._send(row, web_url, token)
                 except _Hopeless as error:
                     self._drop()
+                    self._asides.pop(row["sha256"], None)
                     await self._store.lose(row["sha256"], row["size_bytes"], str(error))
+                except _Refused as error:
+                    self._put_aside(error, row)
                 except (_Passing, WebFailed) as error:
                     self._drop()
                     await self._pause(str(error), row)
                 else:
                     self._backoff.failures = self._mismatches = 0
-                    self.problem = ""
+                    self._asides.pop(row["sha256"], None)
+                    self.problem = next((aside.why for aside in self._asides.values()), "")
         finally:
             self._drop()
 
-    async def _more(self) -> None:
-        """Until something may be there to send."""
+    @staticmethod
+    def _new_backoff() -> Backoff:
+        return Backoff(first_s=1.0, cap_s=RETRY_CAP_S)
+
+    def _next(self) -> tuple[dict[str, Any] | None, float | None]:
+        """What is to be sent now; where that is nothing, how long until what was put aside is tried again."""
+        now = asyncio.get_running_loop().time()
+        resting = {sha256: aside for sha256, aside in self._asides.items() if aside.until > now}
+        # Where there was no room for one there is none for any that is as large: they need not all be tried.
+        below_bytes = min((aside.size_bytes for aside in resting.values() if aside.no_room), default=None)
+        row = self._store.next_to_send(self._outbox.acked, below_bytes=below_bytes, but=resting)
+        if row is None and not resting:
+            # What is still there has gone from the store meanwhile.
+            self._asides.clear()
+            self.problem = ""
+        wait_s = min((aside.until - now for aside in resting.values()), default=None)
+        return row, wait_s
+
+    def _put_aside(self, error: _Refused, row: dict[str, Any]) -> None:
+        before = self._asides.get(row["sha256"])
+        backoff = self._new_backoff() if before is None else before.backoff
+        until = asyncio.get_running_loop().time() + backoff.delay_s(random.random())
+        self._asides[row["sha256"]] = _Aside(backoff, until, str(error), row["size_bytes"], error.no_room)
+        self._say(str(error), row)
+
+    async def _more(self, wait_s: float | None) -> None:
+        """Until something may be there to send, or for so long."""
         self._acked.clear()
         self._store.kept.clear()
         waiting = [asyncio.ensure_future(event.wait()) for event in (self._acked, self._store.kept)]
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for one in waiting:
                 one.cancel()
 
     async def _pause(self, why: str, row: dict[str, Any]) -> None:
-        delay_s = self._backoff.delay_s(random.random())
+        self._say(why, row)
+        await asyncio.sleep(self._backoff.delay_s(random.random()))
+
+    def _say(self, why: str, row: dict[str, Any]) -> None:
         if why != self.problem:
             self.problem = why
             log.warning("an artifact is not sent yet", extra={"artifact": row["id"], "why": why})
-        await asyncio.sleep(delay_s)
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -129,7 +183,7 @@ class Uploader:
             answer = await self._ask(web_url, "GET", path, headers)
             while not answer.body.get("is_complete"):
                 offset = _offset(answer, size)
-                self._came_to(row["id"], offset)
+                self._came_to(row, offset)
                 length = min(self._piece_bytes, size - offset)
                 await self._outcomes_first()
                 began = asyncio.get_running_loop().time()
@@ -145,9 +199,13 @@ class Uploader:
         await self._store.stored(sha256)
         log.info("an artifact is with the hub", extra={"artifact": row["id"], "bytes": size})
 
-    def _came_to(self, artifact_id: str, offset: int) -> None:
+    def _came_to(self, row: dict[str, Any], offset: int) -> None:
         """The hub has so much: where that is more than before, whatever failed meanwhile was no reason to wait long."""
-        if (artifact_id, offset) > self._came and artifact_id == self._came[0]:
+        artifact_id: str = row["id"]
+        if artifact_id != self._came[0]:
+            before = self._asides.get(row["sha256"])
+            self._mismatches = 0 if before is None or before.no_room else MISMATCHES - 1
+        elif offset > self._came[1]:
             self._backoff.failures = 0
         self._came = (artifact_id, offset)
 
@@ -170,20 +228,21 @@ class Uploader:
         code = answer.body.get("code")
         if code == "not_named":
             raise _Hopeless("the hub no longer keeps its task")
+        if code in _NO_ROOM:
+            raise _Refused(_why(answer), no_room=True)
         if answer.status == 401 or answer.status >= 500 or (code is None) != (answer.status == 200):
-            raise _Passing(str(answer.body.get("detail") or f"the hub answered with HTTP status {answer.status}"))
+            raise _Passing(_why(answer))
         return answer
 
     async def _refused(self, answer: Answer, file: Path, sha256: str) -> None:
         """What a refused piece means: that the file has changed here, or that it was spoilt on the way."""
-        why = str(answer.body.get("detail") or f"the hub answered with HTTP status {answer.status}")
         if answer.body.get("code") not in {"wrong_sha256", "too_large"}:
-            raise _Passing(why)
+            raise _Passing(_why(answer))
         if await asyncio.to_thread(_hash, file) != sha256:
             raise _Hopeless("its file has changed on the box's disk")
         self._mismatches += 1
         if self._mismatches >= MISMATCHES:
-            raise _Passing(why)
+            raise _Refused(_why(answer), no_room=False)
 
     async def _outcomes_first(self) -> None:
         """Until no event waits for its ack, or they come and are acked without end."""
@@ -203,6 +262,10 @@ class Uploader:
             self._piece_bytes = min(self._piece_bytes * 2, MOST_PIECE_BYTES)
         elif took_s > SLOW_S:
             self._piece_bytes = max(self._piece_bytes // 2, LEAST_PIECE_BYTES)
+
+
+def _why(answer: Answer) -> str:
+    return str(answer.body.get("detail") or f"the hub answered with HTTP status {answer.status}")
 
 
 def _offset(answer: Answer, size: int) -> int:

@@ -29,11 +29,16 @@ class Sending:
         self.store: ArtifactStore = shelf.store
         self.outbox = shelf.engine.outbox
         self.uploader = Uploader(self.store, self.outbox)
-        self.uploader._backoff = Backoff(0.005, 0.02)
+        self.rest(0.005, 0.02)
         self.outbox.on_acked = self.uploader.acked
         self.outbox.acked = self.outbox.head
         self.outbox.on_added = lambda _: self.outbox.ack(self.outbox.head)
         self._running: asyncio.Task[None] | None = None
+
+    def rest(self, first_s: float, cap_s: float) -> None:
+        """How long it waits after a failure, and before it tries again what was refused."""
+        self.uploader._backoff = Backoff(first_s, cap_s)
+        self.uploader._new_backoff = lambda: Backoff(first_s, cap_s)  # type: ignore[method-assign]
 
     async def left(self, task_id: str, data: bytes = DATA) -> str:
         """A task left this, and the hub has its outcome."""
@@ -208,12 +213,55 @@ async def test_a_file_that_has_changed_on_the_disk_is_lost_and_says_so(sending: 
 
 async def test_what_the_hub_never_takes_though_it_is_right_is_not_sent_without_end(sending: Sending) -> None:
     await sending.left("t")
-    sending.uploader._backoff = Backoff(60, 60)
+    sending.rest(1e6, 1e6)
     sending.peer.plan = first(100, (422, {"code": "wrong_sha256"}))
     sending.start()
     await until("the problem is said", lambda: bool(sending.uploader.problem))
     assert len(sending.pieces()) == upload.MISMATCHES
     assert sending.shelf.states() == {"t": "kept"}
+
+
+def refusing(sending: Sending, *refused: str, code: str, status: int) -> None:
+    """The hub takes all but these contents."""
+
+    def plan(_: int, asked: Asked) -> Fault | None:
+        return (status, {"code": code}) if asked.method == "PATCH" and asked.path.endswith(refused) else None
+
+    sending.peer.plan = plan
+
+
+@pytest.mark.parametrize(("code", "status"), [("no_room", 507), ("quota", 507), ("wrong_sha256", 422)])
+async def test_what_the_hub_does_not_take_holds_up_nothing_behind_it(sending: Sending, code: str, status: int) -> None:
+    sha256 = await sending.left("large")
+    sending.rest(1e6, 1e6)
+    refusing(sending, sha256, code=code, status=status)
+    sending.start()
+    await sending.left("small", b"small")
+    await sending.until_state("small", "stored")
+    await sending.left("later", b"later")
+    await sending.until_state("later", "stored")
+    assert sending.shelf.states()["large"] == "kept"
+    assert sending.uploader.problem == "d"
+
+
+async def test_what_was_put_aside_is_tried_again_and_goes_when_there_is_room(sending: Sending) -> None:
+    sha256 = await sending.left("large")
+    refusing(sending, sha256, code="no_room", status=507)
+    sending.start()
+    await until("it was tried again", lambda: len(sending.pieces()) > 3)
+    sending.peer.plan = lambda *_: None
+    await sending.until_state("large", "stored")
+    await until("there is no problem", lambda: not sending.uploader.problem)
+
+
+async def test_where_one_had_no_room_none_that_is_as_large_is_tried(sending: Sending) -> None:
+    large = [await sending.left(f"t{number}", bytes([number]) * 50_000) for number in range(5)]
+    sending.rest(1e6, 1e6)
+    refusing(sending, *large, code="quota", status=507)
+    sending.start()
+    await sending.left("small", b"small")
+    await sending.until_state("small", "stored")
+    assert sum(asked.path.endswith(tuple(large)) for asked in sending.pieces()) == 1
 
 
 @pytest.mark.parametrize("loss", ["shorter", "gone"])
