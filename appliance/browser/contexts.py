@@ -66,14 +66,6 @@ class Contexts:
 
     async def take(self, spec: BrowserRun, state_file: str | None, secrets: Mapping[str, str]) -> Fresh:
         """A context as a task wants it; `ContextRefused` where there can be none."""
-        fresh = await self._take(spec, state_file, secrets)
-        if spec.trace:
-            # Of others, pictures and snapshots are recorded at the end alone, where they fail.
-            await fresh.context.tracing.stop()
-            await fresh.context.tracing.start(screenshots=True, snapshots=True)
-        return fresh
-
-    async def _take(self, spec: BrowserRun, state_file: str | None, secrets: Mapping[str, str]) -> Fresh:
         try:
             options = self._options(spec, secrets)
         except VariableWrong as error:

@@ -48,6 +48,9 @@ log = logging.getLogger(__name__)
 
 # Between the order to end an attempt and the end of the whole runner.
 GRACE_S: Final = 5.0
+# Within this an attempt that a runner was handed has its first step begun: two contexts that are not made in their time
+# are told of before that, and a driver that answers nothing is not.
+BEGIN_LIMIT_S: Final = 60.0
 # A browser is up in one or two seconds; on a machine that is busy with its own start in ten times that.
 START_LIMIT_S: Final = 40.0
 # How long after its last attempt a runner that was let go may take to end.
@@ -305,12 +308,14 @@ class Supervisor:
             case Unable(error=error):
                 self._lose(seat, error.message, error)
             case Started(key=key) if key in seat.attempts:
+                seat.calm(_begin(key))
                 self._hooks.started(seat.attempts[key])
             case Stepped(key=key, index=index, result=result) if key in seat.attempts:
                 self._hooks.stepped(seat.attempts[key], index, result)
             case Done(key=key) if key in seat.attempts:
                 task = seat.attempts.pop(key)
                 seat.calm(key)
+                seat.calm(_begin(key))
                 seat.tasks_done += 1
                 self._hooks.ended(task, End(EndState(message.state), message.error, message.files, message.state_file))
                 self._look_after(seat)
@@ -343,6 +348,9 @@ class Supervisor:
         for task, run in pending.values():
             seat.attempts[task.key] = task
             seat.say(run)
+            # Its own deadline begins with its first step.
+            stuck = partial(self._lose, seat, "the browser was killed, since a task in it did not begin,")
+            seat.after(_begin(task.key), BEGIN_LIMIT_S, stuck)
 
     # Its end
 
@@ -458,3 +466,8 @@ class Supervisor:
                 "tasks with task_user"
             )
         return warnings
+
+
+def _begin(key: str) -> str:
+    """The name of the timer that waits for an attempt's first step."""
+    return f"begin {key}"

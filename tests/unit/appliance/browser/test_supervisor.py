@@ -116,6 +116,32 @@ async def test_a_browser_that_is_installed_later_is_found_without_a_restart(
     assert engines.engine.executor.browsing.supervisor.unable is None
 
 
+async def test_a_task_that_does_not_begin_takes_its_runner_along(
+    engines: Engines, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEGIN_LIMIT_S", 0.5)
+    supervisor = await warm(engines)
+    key = await ready(supervisor)
+    pid = pid_of(engines, key)
+    os.kill(pid, signal.SIGSTOP)
+    done = await engines.browse(goto(pages))
+    assert (done.state, psutil.pid_exists(pid)) == (TaskState.INTERRUPTED, False)
+    assert done.outcome.error is not None
+    assert "did not begin" in done.outcome.error.message
+    monkeypatch.undo()
+    await ready(supervisor, other_than=key)
+    assert (await engines.browse(goto(pages))).state is TaskState.SUCCEEDED
+
+
+async def test_a_task_that_has_begun_is_given_its_own_time(
+    engines: Engines, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEGIN_LIMIT_S", 4.0)
+    await warm(engines)
+    done = await engines.browse({"action": "wait_for", "milliseconds": 4500})
+    assert done.state is TaskState.SUCCEEDED
+
+
 async def test_a_task_that_does_not_end_takes_its_runner_along_after_the_grace(
     engines: Engines, pages: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
