@@ -11,12 +11,28 @@ MIB: Final = 1024 * 1024
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
+# Within this a page whose process was ended is told of as crashed.
+TOLD_WITHIN_S: Final = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Renderer:
     """A process that draws pages."""
 
     pid: int
     own_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndedPage:
+    """A page whose process was ended, and why. `at_s` is a time of the loop."""
+
+    why: str
+    at_s: float
+
+    def explains(self, now_s: float) -> bool:
+        """Whether a crash that is told now may be that page's: a later one is another's."""
+        return now_s - self.at_s <= TOLD_WITHIN_S
 
 
 def tree_pss_mib(pid: int) -> int:

@@ -86,7 +86,7 @@ class Runner:
         self._filling: asyncio.Task[None] | None = None
         self._tasks_done = 0
         self._is_quitting = False
-        self._ended_page = ""
+        self._ended_page: memory.EndedPage | None = None
 
     def say(self, message: BaseModel) -> None:
         """Tell the daemon."""
@@ -201,10 +201,12 @@ class Runner:
 
     def _explained(self, error: ErrorBody | None) -> ErrorBody | None:
         """An error of the steps, with what is known here of why a page crashed."""
-        if error is None or error.code != "page_crashed" or not self._ended_page:
+        if error is None or error.code != "page_crashed":
             return error
-        why, self._ended_page = self._ended_page, ""
-        return error.model_copy(update={"message": f"{error.message}: {why}"})
+        ended, self._ended_page = self._ended_page, None
+        if ended is None or not ended.explains(asyncio.get_running_loop().time()):
+            return error
+        return error.model_copy(update={"message": f"{error.message}: {ended.why}"})
 
     async def _close(self, fresh: Fresh) -> None:
         try:
@@ -258,7 +260,8 @@ class Runner:
             largest = memory.largest_renderer(os.getpid())
             if largest is not None and largest.own_mib > self._place.memory_limit_mib:
                 limit = self._place.memory_limit_mib
-                self._ended_page = f"it took {largest.own_mib} MiB of memory, and {limit} are allowed"
+                why = f"it took {largest.own_mib} MiB of memory, and {limit} are allowed"
+                self._ended_page = memory.EndedPage(why, asyncio.get_running_loop().time())
                 with suppress(ProcessLookupError):
                     os.kill(largest.pid, 9)
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from appliance.browser.memory import largest_renderer, tree_pss_mib
+from appliance.browser.memory import TOLD_WITHIN_S, EndedPage, largest_renderer, tree_pss_mib
 
 GROW = "import sys; data = b'x' * (int(sys.argv[1]) << 20); print('grown', flush=True); sys.stdin.read()"
 
@@ -39,3 +39,10 @@ def test_the_largest_renderer_is_found_by_what_is_its_own() -> None:
     assert found.pid == large.pid
     assert 48 <= found.own_mib <= 80
     end(small, large, other)
+
+
+def test_a_page_that_was_ended_explains_the_crash_that_follows_and_no_later_one() -> None:
+    ended = EndedPage("it took too much", at_s=100.0)
+    assert ended.explains(100.0)
+    assert ended.explains(100.0 + TOLD_WITHIN_S)
+    assert not ended.explains(100.1 + TOLD_WITHIN_S)
