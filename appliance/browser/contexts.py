@@ -91,7 +91,10 @@ class Contexts:
         return await self._make({}, policy)
 
     async def close(self, fresh: Fresh) -> None:
-        """Close it with its pages, and never a page alone, which can hang (playwright#42068)."""
+        """Close it with its pages, and never a page alone, which can hang (playwright#42068).
+
+        Nothing in it reaches anything any more, even where it does not close: then `BrowserStuck`.
+        """
         try:
             async with asyncio.timeout(CLOSE_LIMIT_S):
                 await fresh.context.close()
@@ -100,7 +103,8 @@ class Contexts:
         except Error as error:
             # The browser is gone, which is told elsewhere.
             log.debug("a context was gone", extra={"error": error.message})
-        await fresh.proxy.close()
+        finally:
+            await fresh.proxy.close()
 
     async def _make(self, options: Mapping[str, Any], policy: AllowPolicy, upstream: Upstream | None = None) -> Fresh:
         try:

@@ -81,6 +81,8 @@ class Runner:
         self._place = place
         self._contexts = contexts
         self._writer = writer
+        # So that draining it is to have sent all.
+        writer.transport.set_write_buffer_limits(high=0)
         self._attempts: dict[str, Attempt] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._filling: asyncio.Task[None] | None = None
@@ -129,11 +131,19 @@ class Runner:
         except Exception as error:
             log.exception("an attempt was not performed", extra={"attempt": run.key})
             done = Done(key=run.key, state=RunState.FAILED, error=_defect(error))
+        if fresh is not None and done.state is not RunState.SUCCEEDED:
+            # What was cut off may go on in its pages, and may be tried again as soon as this is told.
+            await self._close(fresh)
+            fresh = None
         self.say(done)
         del self._attempts[run.key]
         self._tasks_done += 1
         if fresh is not None:
             await self._close(fresh)
+        if self._is_quitting:
+            # Ending loses what is not sent yet; where the daemon is gone nobody wants it.
+            with suppress(OSError):
+                await self._writer.drain()
         self._quit_if_idle()
         self.refill()
 

@@ -90,7 +90,7 @@ class Hooks(Protocol):
         """A step, from 0 on, has ended."""
 
     def ended(self, task: LiveTask, end: End) -> None:
-        """It is over, and nothing of it goes on."""
+        """It is over. Where it did not succeed nothing of it goes on; else its pages are just being closed."""
 
 
 class Supervisor:

@@ -136,7 +136,7 @@ class LeftFile(_Message):
 
 
 class Done(_Message):
-    """The attempt is over and its context closed."""
+    """The attempt is over. Where it succeeded its context is closed right after this, else before it."""
 
     type: Literal["done"] = "done"
     key: str

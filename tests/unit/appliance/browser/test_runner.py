@@ -11,9 +11,12 @@ from typing import Any
 
 import psutil
 import pytest
+from playwright.async_api import async_playwright
 
 from appliance.browser import wire
-from appliance.browser.runner import PLACE
+from appliance.browser.contexts import Contexts, Fresh
+from appliance.browser.launch import launch
+from appliance.browser.runner import PLACE, Runner
 from cloudsync.spec import BrowserRun
 
 LIMIT_S = 30.0
@@ -100,6 +103,53 @@ async def test_a_cancelled_attempt_is_done_soon(daemon: Daemon, tmp_path: Path) 
     await daemon.hear_of(wire.Started)
     daemon.say(wire.Cancel(key="t.1"))
     assert (await daemon.hear_of(wire.Done)).state is wire.RunState.CANCELLED
+
+
+class Telling(Contexts):
+    """Says in the runner's own words when it closes one."""
+
+    runner: Runner
+
+    async def close(self, fresh: Fresh) -> None:
+        self.runner.say(wire.Worn(why="closing"))
+        await super().close(fresh)
+        self.runner.say(wire.Worn(why="closed"))
+
+
+@pytest.mark.parametrize(
+    ("step", "order"),
+    [
+        ({"action": "title"}, ["succeeded", "closing", "closed"]),
+        ({"action": "click", "selector": "#none", "timeout_s": 0.1}, ["closing", "closed", "failed"]),
+        ({"action": "wait_for", "milliseconds": 600_000}, ["closing", "closed", "cancelled"]),
+    ],
+)
+async def test_an_attempt_that_did_not_succeed_is_told_of_when_its_context_is_closed(
+    tmp_path: Path, step: dict[str, Any], order: list[str]
+) -> None:
+    ours, theirs = socket.socketpair()
+    reader, other_end = await asyncio.open_unix_connection(sock=ours, limit=wire.LINE_LIMIT_BYTES)
+    _, writer = await asyncio.open_unix_connection(sock=theirs)
+    place = wire.Place(address="", token="t", slots=0, memory_limit_mib=1000, program=None)
+    told: list[str] = []
+    async with async_playwright() as playwright:
+        browser, _ = await launch(playwright, None)
+        contexts = Telling(playwright, browser, ahead=0)
+        contexts.runner = runner = Runner(place, writer, contexts)
+        runner.receive(run("t.1", tmp_path, step))
+        while len(told) < len(order):
+            match wire.decode_from_runner(await asyncio.wait_for(reader.readline(), LIMIT_S)):
+                case wire.Started() if order[-1] == "cancelled":
+                    runner.receive(wire.Cancel(key="t.1"))
+                case wire.Done(state=state):
+                    told.append(state.value)
+                case wire.Worn(why=why):
+                    told.append(why)
+        await browser.close()
+    for end in (writer, other_end):
+        end.close()
+        await end.wait_closed()
+    assert told == order
 
 
 async def test_one_that_is_let_go_ends_after_its_last_attempt(daemon: Daemon, tmp_path: Path) -> None:
