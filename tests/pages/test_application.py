@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.pages.application import CACHE, USER, Application, install
+from tests.pages.application import CACHE, USER, Application, ApplicationMissing, install
 from tests.system.conftest import opened
 from tests.system.plant import Plant
 from tests.system.program import wait_until
@@ -166,3 +166,13 @@ def test_tasks_of_one_profile_run_one_after_the_other(office: Plant, application
     assert [(task["state"], task["error"]) for task in tasks] == [("succeeded", None)] * 4
     assert [task["result"]["steps"][1]["value"] for task in tasks] == [1, 2, 3, 4]
     assert all(before["ended_at"] <= after["started_at"] for before, after in pairwise(tasks))
+
+
+def test_an_application_that_cannot_be_installed_says_what_to_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(ApplicationMissing, match="is the network away"):
+        install(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["lock"]
