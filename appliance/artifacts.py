@@ -29,6 +29,7 @@ from appliance.journal import DAY_MS, Journal
 from appliance.live import now_ms
 from appliance.outbox import Outbox
 from cloudsync.ids import ordered_id
+from cloudsync.labels import labels
 from cloudsync.messages import ArtifactEvent
 from cloudsync.spec import ARTIFACT_LIMIT_BYTES, Artifact
 
@@ -36,7 +37,6 @@ log = logging.getLogger(__name__)
 
 PIECE_BYTES: Final = 1024 * 1024
 # So that an outcome can name 500: an artifact takes at most 400 bytes of it.
-NAME_BYTES: Final = 100
 MEDIA_TYPE_BYTES: Final = 60
 # Contents that are looked at in one go when room is made.
 VICTIMS: Final = 500
@@ -124,7 +124,7 @@ class ArtifactStore:
     def _take_in(self, folder: Path, found: Sequence[Found]) -> Taken:
         artifacts: list[Artifact] = []
         lost: dict[str, str] = {}
-        for one, name in zip(found, unlike(one.name for one in found), strict=True):
+        for one, name in zip(found, labels(one.name for one in found), strict=True):
             try:
                 artifact, why = self._take_one(folder, one, name)
             except OSError as error:
@@ -357,30 +357,6 @@ class ArtifactStore:
             batch.add((_LOST_BY_HUB, (why, row["id"])))
             _tell_lost(batch, row["id"], row["task_id"], why)
         batch.commit()
-
-
-def unlike(names: Iterator[str] | Sequence[str]) -> list[str]:
-    """Names as labels, each unlike the others: `a.png`, `a-2.png`."""
-    seen: set[str] = set()
-    labels = []
-    for name in names:
-        plain = "".join("_" if char in '/\\"' or not char.isprintable() else char for char in name)
-        stem, end = _split(plain if plain.strip(" .") else "artifact")
-        while len((stem + end).encode(errors="replace")) > NAME_BYTES:
-            stem = stem[:-1]
-        label, number = stem + end, 1
-        while label.casefold() in seen:
-            number += 1
-            label = f"{stem}-{number}{end}"
-        seen.add(label.casefold())
-        labels.append(label)
-    return labels
-
-
-def _split(name: str) -> tuple[str, str]:
-    """The name and, where it has one, its extension with the dot."""
-    stem, dot, end = name.rpartition(".")
-    return (stem, dot + end) if stem and len(end) <= 8 else (name, "")
 
 
 def _open_within(folder: Path, path: Path) -> int:

@@ -24,6 +24,7 @@ from appliance.live import LiveTask, boot_s, browser_spec, now_ms
 from appliance.planner import Ending, Intent
 from appliance.waiting import Lane
 from appliance.watch import Watch
+from cloudsync.labels import RESULT
 from cloudsync.messages import StepReport
 from cloudsync.spec import BrowserRun, ErrorBody, StepResult
 from cloudsync.task import TaskState
@@ -266,7 +267,7 @@ def outcome_of(task: LiveTask, files: int) -> tuple[dict[str, Any] | None, Found
         body["notes"] = task.notes
     if not is_cut:
         return body, None
-    path = task.folder / result.RESULT_FILE
+    path = task.folder / RESULT
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
@@ -274,4 +275,4 @@ def outcome_of(task: LiveTask, files: int) -> tuple[dict[str, Any] | None, Found
     except OSError as error:
         log.error("a result is not kept whole", extra={"task": task.id, "error": error.strerror or str(error)})
         return body, None
-    return body, Found(result.RESULT_FILE, path, "application/json")
+    return body, Found(RESULT, path, "application/json")

@@ -14,10 +14,8 @@ from typing import Final
 from playwright.async_api import BrowserContext, Error, Page
 
 from appliance.browser.wire import LeftFile
+from cloudsync.labels import FAILURE_PICTURE, FAILURE_TEXT, TRACE
 
-SCREENSHOT: Final = "failure.png"
-TEXT: Final = "failure.txt"
-TRACE: Final = "trace.zip"
 # A page that is stuck answers nothing; whoever waits for the outcome waits for this.
 LOOK_LIMIT_S: Final = 2.0
 TRACE_LIMIT_S: Final = 10.0
@@ -100,21 +98,21 @@ def _redacted(data: bytes, redact: Redact) -> bytes:
 
 
 async def _screenshot(page: Page, folder: Path) -> LeftFile | None:
-    path = folder / SCREENSHOT
+    path = folder / FAILURE_PICTURE
     try:
         async with asyncio.timeout(LOOK_LIMIT_S):
             await page.screenshot(path=path, timeout=LOOK_LIMIT_S * 1000)
     except (TimeoutError, Error, OSError):
         return None
-    return LeftFile(name=SCREENSHOT, media_type="image/png", path=str(path))
+    return LeftFile(name=FAILURE_PICTURE, media_type="image/png", path=str(path))
 
 
 async def _text(page: Page, folder: Path, redact: Redact) -> LeftFile | None:
-    path = folder / TEXT
+    path = folder / FAILURE_TEXT
     try:
         async with asyncio.timeout(LOOK_LIMIT_S):
             text = await page.evaluate(_PAGE_TEXT)
         path.write_text(redact(str(text)[:TEXT_LIMIT_CHARACTERS]), errors="replace")
     except (TimeoutError, Error, OSError):
         return None
-    return LeftFile(name=TEXT, media_type="text/plain; charset=utf-8", path=str(path))
+    return LeftFile(name=FAILURE_TEXT, media_type="text/plain; charset=utf-8", path=str(path))

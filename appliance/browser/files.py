@@ -1,8 +1,10 @@
 """The files that a task keeps: where each lies in the attempt's folder, and the name it goes by."""
 
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Final
+
+from cloudsync.labels import RESERVED, folded, label
 
 MEDIA_TYPES: Final = {
     ".png": "image/png",
@@ -11,7 +13,6 @@ MEDIA_TYPES: Final = {
     ".pdf": "application/pdf",
 }
 OTHER_MEDIA_TYPE: Final = "application/octet-stream"
-NAME_LIMIT_BYTES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,9 @@ class KeptFiles:
         return self._folder / f"{number:03}{f'-{taken}' if taken else ''}{suffix}"
 
     def add(self, path: Path, name: str, media_type: str) -> ArtifactFile:
-        """Keep what lies there under a name; one that is taken gets a number."""
-        file = ArtifactFile(self._free(short(name)), media_type, path)
+        """Keep what lies there under a name; one that is taken, or is for what the box leaves, gets a number."""
+        taken = RESERVED | {folded(file.name) for file in self.kept}
+        file = ArtifactFile(label(name, taken), media_type, path)
         self.kept.append(file)
         return file
 
@@ -46,31 +48,9 @@ class KeptFiles:
         """The file of that name."""
         return next((file for file in self.kept if file.name == name), None)
 
-    def _free(self, name: str) -> str:
-        taken = {file.name.casefold() for file in self.kept}
-        stem, suffix = PurePath(name).stem, PurePath(name).suffix
-        number = 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{stem}-{number}{suffix}"
-        return name
-
 
 def name_of(number: int, action: str, label: str | None, suffix: str) -> str:
     """The name of a step's file: its label with the suffix, or as in `03-screenshot.png`."""
     if label is None:
         return f"{number:02}-{action}{suffix}"
     return label if label.lower().endswith(suffix) else f"{label}{suffix}"
-
-
-def short(name: str) -> str:
-    """The name without what cannot stand in a file's name, its end kept where it is too long."""
-    clean = "".join("_" if character in "/\\" or not character.isprintable() else character for character in name)
-    clean = clean.strip().lstrip(".") or "file"
-    suffix = PurePath(clean).suffix
-    if len(suffix.encode()) > NAME_LIMIT_BYTES // 4:
-        suffix = ""
-    stem = clean[: len(clean) - len(suffix)]
-    while len(f"{stem}{suffix}".encode()) > NAME_LIMIT_BYTES:
-        stem = stem[:-1]
-    return stem + suffix

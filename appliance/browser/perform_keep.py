@@ -9,9 +9,10 @@ from typing import Any, Final, assert_never
 from playwright.async_api import CDPSession, Download as Downloading, Error
 
 from appliance.browser.errors import StepFailed
-from appliance.browser.files import MEDIA_TYPES, OTHER_MEDIA_TYPE, name_of, short
+from appliance.browser.files import MEDIA_TYPES, OTHER_MEDIA_TYPE, name_of
 from appliance.browser.perform_go import filtered, told
 from appliance.browser.scene import Scene
+from cloudsync.labels import label
 from cloudsync.step.keep import Download, GetCookies, Pdf, SaveProfile, Screenshot, SetCookies
 from cloudsync.steps import Keeping
 
@@ -130,10 +131,10 @@ async def _download(step: Download, scene: Scene) -> dict[str, Any]:
         raise
     finally:
         await _within(download.delete())
-    suggested = short(download.suggested_filename)
+    suggested = label(download.suggested_filename)
     suffix = PurePath(suggested).suffix
-    label = suggested if step.name is None else name_of(scene.number, step.action, step.name, suffix.lower())
-    file = scene.files.add(path, label, MEDIA_TYPES.get(suffix.lower(), OTHER_MEDIA_TYPE))
+    name = suggested if step.name is None else name_of(scene.number, step.action, step.name, suffix.lower())
+    file = scene.files.add(path, name, MEDIA_TYPES.get(suffix.lower(), OTHER_MEDIA_TYPE))
     size = path.stat().st_size
     return {"file": file.name, "suggested_name": suggested, "url": download.url, "size_bytes": size}
 

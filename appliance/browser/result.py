@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from cloudsync.labels import RESULT
 from cloudsync.messages import ENTRY_LIMIT_BYTES
 from cloudsync.spec import BrowserRun, ErrorBody, StepResult, StepState
 
@@ -15,7 +16,6 @@ ROUNDS: Final = 20
 # The line that says what was cut; a value as short as that is not.
 LEAST_BYTES: Final = 100
 MESSAGE_CHARACTERS: Final = 300
-RESULT_FILE: Final = "result.json"
 _CUT_OFF: Final = ErrorBody(
     code="cut_off",
     message="it was under way when the task was ended",
@@ -94,13 +94,13 @@ def _cut(body: dict[str, Any], limit: int) -> dict[str, Any]:
     if size <= max(limit, LEAST_BYTES):
         return body
     if not isinstance(value, str):
-        return {**body, "value": f"[… {size} bytes left out, all of it is in {RESULT_FILE} …]"}
+        return {**body, "value": f"[… {size} bytes left out, all of it is in {RESULT} …]"}
     kept = value[: max(0, limit - LEAST_BYTES)]
     while kept and (over := _size(kept) + LEAST_BYTES - limit) > 0:
         # At most six bytes of JSON a character.
         kept = kept[: -max(1, over // 6)]
     left = len(value.encode()) - len(kept.encode())
-    return {**body, "value": f"{kept}\n[… {left} bytes left out, all of it is in {RESULT_FILE} …]"}
+    return {**body, "value": f"{kept}\n[… {left} bytes left out, all of it is in {RESULT} …]"}
 
 
 def _short(body: dict[str, Any]) -> dict[str, Any]:

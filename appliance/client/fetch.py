@@ -7,6 +7,7 @@ from typing import Any, Final
 from appliance.client.box import PROGRAM, Box
 from appliance.errors import Declined, OperatorError
 from cloudsync.errors import Misuse
+from cloudsync.labels import file_names
 from cloudsync.terminal import files
 from cloudsync.terminal.ending import say
 from cloudsync.terminal.size import size
@@ -37,7 +38,7 @@ def fetch_all(box: Box, task: dict[str, Any], folder: Path, *, quiet: bool = Fal
     if not task["artifacts"]:
         say(PROGRAM, f"task {task['id']} has left no files")
     has_all = True
-    names = files.file_names([artifact["name"] for artifact in task["artifacts"]])
+    names = file_names([artifact["name"] for artifact in task["artifacts"]])
     for artifact, name in zip(task["artifacts"], names, strict=True):
         has_all &= fetch(box, artifact, folder / name, label=artifact["name"], quiet=quiet)
     return has_all

@@ -1,16 +1,13 @@
 """The files that a task left, put where someone wants them: whole and as they were, or not at all."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from cloudsync.errors import Misuse
-
-TRACE: Final = "trace.zip"
-# What file systems take as a name, with room for what is put around it.
-NAME_BYTES: Final = 200
+from cloudsync.labels import TRACE
 
 Json = dict[str, Any]
 
@@ -55,23 +52,3 @@ def write(path: Path, pieces: Iterable[bytes], sha256: str) -> bool:
     except OSError as error:
         raise Misuse(f"{path} cannot be written: {error.strerror}", "free some space, or name another file") from error
     return found.hexdigest() == sha256
-
-
-def file_names(labels: Sequence[str]) -> list[str]:
-    """Labels as names of files in one folder: each its own, none hidden, none that leads elsewhere."""
-    taken: set[str] = set()
-    names = []
-    for label in labels:
-        clean = "".join("_" if char in '/\\:*?"<>|' or not char.isprintable() else char for char in label)
-        clean = clean.strip(" ").lstrip(".").rstrip(". ") or "artifact"
-        stem, dot, end = clean.rpartition(".")
-        stem, end = (stem, dot + end) if dot and stem and len(end) <= 16 else (clean, "")
-        while len((stem + end).encode(errors="replace")) > NAME_BYTES:
-            stem = stem[:-1]
-        name, number = stem + end, 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{stem}-{number}{end}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
-from cloudsync.terminal.files import file_names
+from cloudsync.labels import file_names
 from cloudsync.terminal.table import Column, plain, print_table
 from hub.client.errors import ClientError, Misuse, Refused, Unreachable
 from hub.client.http import PROGRAM, Hub, segment

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from appliance.artifacts import ArtifactStore, Found, Taken, unlike
+from appliance.artifacts import ArtifactStore, Found, Taken
 from appliance.batch import Batch
 from appliance.browser import result
 from appliance.engine import Engine
@@ -312,15 +312,6 @@ async def test_on_a_full_disk_an_artifact_is_lost_and_says_so(
     ballast.unlink()
     assert shelf.states() == {"t": "lost"}
     assert shelf.lost() == [("t", "the box's disk is full")]
-
-
-def test_names_are_labels_that_differ() -> None:
-    given = ["a.png", "A.png", "a-2.png", "a.png", "../../etc/passwd", "", "..", "x\ny", ".hidden", "n" * 300 + ".webp"]
-    made = unlike(given)
-    assert made[:4] == ["a.png", "A-2.png", "a-2-2.png", "a-3.png"]
-    assert made[4:9] == [".._.._etc_passwd", "artifact", "artifact-2", "x_y", ".hidden"]
-    assert made[9] == "n" * 95 + ".webp"
-    assert len({name.casefold() for name in made}) == len(given)
 
 
 async def test_an_outcome_can_name_as_many_as_a_task_has_steps_whatever_they_are_called(shelf: Shelf) -> None:

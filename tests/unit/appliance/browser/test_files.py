@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-from hypothesis import given, settings, strategies as st
-
-from appliance.browser.files import NAME_LIMIT_BYTES, KeptFiles, name_of, short
+from appliance.browser.files import KeptFiles, name_of
+from cloudsync.labels import RESERVED, labels
 
 
 def test_name_is_the_label_or_says_which_step_it_is_of() -> None:
@@ -13,35 +11,6 @@ def test_name_is_the_label_or_says_which_step_it_is_of() -> None:
     assert name_of(123, "pdf", None, ".pdf") == "123-pdf.pdf"
     assert name_of(3, "screenshot", "shop", ".png") == "shop.png"
     assert name_of(3, "screenshot", "shop.PNG", ".png") == "shop.PNG"
-
-
-@pytest.mark.parametrize(
-    ("name", "kept"),
-    [
-        ("a.txt", "a.txt"),
-        ("../../etc/passwd", "_.._etc_passwd"),
-        ("..", "file"),
-        ("", "file"),
-        (".bashrc", "bashrc"),
-        ("a\x00b\n.txt", "a_b_.txt"),
-        ("\u202etxt.exe", "_txt.exe"),
-    ],
-)
-def test_name_from_elsewhere_is_made_harmless(name: str, kept: str) -> None:
-    assert short(name) == kept
-
-
-@settings(deadline=None)
-@given(st.text(max_size=400))
-def test_any_name_is_short_and_names_no_other_folder(name: str) -> None:
-    kept = short(name)
-    assert 0 < len(kept.encode("utf-8", "surrogatepass")) <= NAME_LIMIT_BYTES
-    assert Path(kept).name == kept
-    assert kept not in {".", ".."}
-
-
-def test_long_name_keeps_its_end() -> None:
-    assert short("x" * 300 + ".pdf").endswith("x.pdf")
 
 
 def test_files_have_places_and_names_of_their_own(tmp_path: Path) -> None:
@@ -52,3 +21,13 @@ def test_files_have_places_and_names_of_their_own(tmp_path: Path) -> None:
     assert (first.path, second.path) == (tmp_path / "003.png", tmp_path / "003-1.png")
     assert files.find("A-2.png") is second
     assert files.find("none") is None
+
+
+def test_names_are_those_that_the_store_gives_them_and_none_is_for_what_the_box_leaves(tmp_path: Path) -> None:
+    files = KeptFiles(tmp_path)
+    given = ["Trace.zip", "result.json", "failure.png", "failure.txt", 'a "b".png', "é" * 100 + ".png", "..", "failure"]
+    for number, name in enumerate(given):
+        files.add(files.place(number, ""), name, "")
+    names = [file.name for file in files.kept]
+    assert names[:5] == ["Trace-2.zip", "result-2.json", "failure-2.png", "failure-2.txt", "a _b_.png"]
+    assert labels([*names, *RESERVED]) == [*names, *RESERVED]

@@ -84,25 +84,3 @@ def test_a_source_that_breaks_leaves_nothing(tmp_path: Path) -> None:
 def test_a_place_that_takes_nothing_is_said(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match="cannot be written"):
         files.write(tmp_path / "missing" / "a.png", [DATA], SHA256)
-
-
-def test_labels_become_names_that_lead_nowhere_else_and_differ() -> None:
-    given = [
-        "a.png",
-        "A.PNG",
-        "../../etc/passwd",
-        "..",
-        "",
-        ".bashrc",
-        "C:\\x",
-        "a\0b\n",
-        "n" * 400 + ".zip",
-        "é" * 300,
-    ]
-    made = files.file_names(given)
-    assert made[:5] == ["a.png", "A-2.PNG", "_.._etc_passwd", "artifact", "artifact-2"]
-    assert made[5:8] == ["bashrc", "C__x", "a_b_"]
-    assert made[8].endswith(".zip")
-    assert all(len(name.encode()) <= files.NAME_BYTES for name in made)
-    assert len({name.casefold() for name in made}) == len(given)
-    assert all(Path("/folder", name).resolve().parent == Path("/folder") for name in made)
