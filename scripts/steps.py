@@ -45,8 +45,9 @@ VARIABLES: Final = """## Variables and secrets
 JSON. A name that no earlier step saves is refused before anything runs. `{{secret:NAME}}` is what the box's
 settings hold under that name: it is filled in on the box, where it is used, and stands in no result, error, log or
 trace. Both may stand in any text of a step but `name` and `save_as`, secrets in the task's other fields too.
-`\\{{name}}` is the text `{{name}}`. Neither is looked for in what was filled in. A screenshot or PDF
-shows what the page shows.
+`\\{{name}}` is the text `{{name}}`. Neither is looked for in what was filled in. A `screenshot` or `pdf` step
+shows what the page shows, secrets too; of a task that uses secrets no other picture is kept, be it of its failure or
+in its trace.
 """
 PARTS_OF_STEPS: Final[tuple[type[base.Part], ...]] = (
     base.Pattern,

@@ -3,6 +3,8 @@
 The trace is recorded without pictures and page snapshots: both together made a warm navigation with a screenshot 54 %
 slower, without them it is 5 %. On failure one more part is recorded with both, of the page as it stands then; a task
 that asks for its trace is recorded with both from its first step on.
+
+Texts lose their secrets before they are kept; pictures show the page as it is, so none is kept of a task that has some.
 """
 
 import asyncio
@@ -20,7 +22,9 @@ from cloudsync.labels import FAILURE_PICTURE, FAILURE_TEXT, TRACE
 LOOK_LIMIT_S: Final = 2.0
 TRACE_LIMIT_S: Final = 10.0
 TEXT_LIMIT_CHARACTERS: Final = 1024 * 1024
-_PAGE_TEXT: Final = "() => document.title + '\\n' + location.href + '\\n\\n' + (document.body?.innerText ?? '')"
+# So that no secret is cut in two, of which nothing would be known, what is cut in the page is longer than what is kept.
+_PAGE_TEXT: Final = f"""() => (document.title.slice(0, {TEXT_LIMIT_CHARACTERS}) + "\\n" + location.href + "\\n\\n"
+    + (document.body?.innerText ?? "")).slice(0, {2 * TEXT_LIMIT_CHARACTERS})"""
 
 Redact = Callable[[str], str]
 
@@ -37,19 +41,21 @@ async def record_fully(context: BrowserContext, *, has_secrets: bool) -> None:
         await context.tracing.start(screenshots=not has_secrets, snapshots=True)
 
 
-async def keep_failure(context: BrowserContext, page: Page | None, folder: Path, redact: Redact) -> list[LeftFile]:
-    """Keep all of it that can be had; without a `page` that lives, the trace alone."""
+async def keep_failure(
+    context: BrowserContext, page: Page | None, folder: Path, redact: Redact, *, has_secrets: bool
+) -> list[LeftFile]:
+    """Keep all of it that can be had; without a `page` that lives, the trace alone; with secrets, no picture."""
     kept: list[LeftFile] = []
     if page is not None:
-        looks = await asyncio.gather(_screenshot(page, folder), _text(page, folder, redact))
-        kept = [one for one in looks if one is not None]
+        looks = [_text(page, folder, redact), *([] if has_secrets else [_screenshot(page, folder)])]
+        kept = [one for one in await asyncio.gather(*looks) if one is not None]
     # A page that answered nothing would only make it late.
-    trace = await keep_trace(context, folder, redact, moment=page if kept else None)
+    trace = await keep_trace(context, folder, redact, moment=page if kept else None, has_secrets=has_secrets)
     return kept if trace is None else [*kept, trace]
 
 
 async def keep_trace(
-    context: BrowserContext, folder: Path, redact: Redact, *, moment: Page | None = None
+    context: BrowserContext, folder: Path, redact: Redact, *, moment: Page | None = None, has_secrets: bool
 ) -> LeftFile | None:
     """Write the trace so far, and one more part of the page as it is now; None where there is none to be had."""
     parts = []
@@ -59,7 +65,7 @@ async def keep_trace(
             parts.append(folder / ".trace-0.zip")
         if moment is not None:
             async with asyncio.timeout(LOOK_LIMIT_S):
-                await context.tracing.start(screenshots=True, snapshots=True)
+                await context.tracing.start(screenshots=not has_secrets, snapshots=True)
                 await moment.evaluate("() => document.title")
                 await context.tracing.stop(path=folder / ".trace-1.zip")
                 parts.append(folder / ".trace-1.zip")
@@ -112,7 +118,7 @@ async def _text(page: Page, folder: Path, redact: Redact) -> LeftFile | None:
     try:
         async with asyncio.timeout(LOOK_LIMIT_S):
             text = await page.evaluate(_PAGE_TEXT)
-        path.write_text(redact(str(text)[:TEXT_LIMIT_CHARACTERS]), errors="replace")
+        path.write_text(redact(str(text))[:TEXT_LIMIT_CHARACTERS], errors="replace")
     except (TimeoutError, Error, OSError):
         return None
     return LeftFile(name=FAILURE_TEXT, media_type="text/plain; charset=utf-8", path=str(path))

@@ -196,7 +196,9 @@ class Runner:
             error = None if outcome is None else self._explained(outcome.error)
             page = evidence.last_page(fresh.context) if outcome is None else outcome.page
             has_page = error is None or error.code != "page_crashed"
-            files += await evidence.keep_failure(fresh.context, page if has_page else None, folder, redact)
+            files += await evidence.keep_failure(
+                fresh.context, page if has_page else None, folder, redact, has_secrets=bool(run.secrets)
+            )
             state = RunState.CANCELLED if outcome is None else _state_of(error)
             return Done(key=run.key, state=state, error=error, files=tuple(files))
         state_file = None
@@ -205,7 +207,7 @@ class Runner:
             if state_file is None:
                 return Done(key=run.key, state=RunState.FAILED, error=_NO_STATE, files=tuple(files))
         if run.spec.trace:
-            trace = await evidence.keep_trace(fresh.context, folder, redact)
+            trace = await evidence.keep_trace(fresh.context, folder, redact, has_secrets=bool(run.secrets))
             files += [] if trace is None else [trace]
         return Done(key=run.key, state=RunState.SUCCEEDED, files=tuple(files), state_file=state_file)
 

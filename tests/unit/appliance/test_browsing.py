@@ -270,7 +270,7 @@ async def test_a_secret_reaches_the_page_and_nothing_else(
     assert done.state is TaskState.FAILED
     assert done.outcome.result is not None
     assert done.outcome.result["steps"][2]["value"] == "{{secret:key}}"
-    assert "trace.zip" in names(done)
+    assert names(done) == {"failure.txt", "trace.zip"}
     await engines.close()
     raw = SECRET.encode()
     for path in engines.path.rglob("*"):

@@ -28,14 +28,14 @@ def names(files: list[LeftFile]) -> list[str]:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_picture_text_and_trace_of_the_moment_are_kept_without_secrets(
+async def test_text_and_trace_of_the_moment_are_kept_without_secrets_and_no_picture_of_one(
     context: BrowserContext, tmp_path: Path
 ) -> None:
     page = await context.new_page()
     await page.set_content("<title>Shop</title><p>the key is open-sesame</p>")
     redact = Redactor({"key": "open-sesame"}).text
-    files = await evidence.keep_failure(context, page, tmp_path, redact)
-    assert names(files) == ["failure.png", "failure.txt", "trace.zip"]
+    files = await evidence.keep_failure(context, page, tmp_path, redact, has_secrets=True)
+    assert names(files) == ["failure.txt", "trace.zip"]
     text = (tmp_path / "failure.txt").read_text()
     assert text.startswith("Shop\nabout:blank\n")
     assert "the key is {{secret:key}}" in text
@@ -43,7 +43,32 @@ async def test_picture_text_and_trace_of_the_moment_are_kept_without_secrets(
         assert {"0-trace.trace", "1-trace.trace"} <= set(trace.namelist())
         assert [name for name in trace.namelist() if b"open-sesame" in trace.read(name)] == []
         assert b'"type":"frame-snapshot"' in trace.read("1-trace.trace")
+        assert [name for name in trace.namelist() if name.endswith((".jpeg", ".png"))] == []
     assert not list(tmp_path.glob(".trace-*"))
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_picture_is_kept_where_there_is_no_secret(context: BrowserContext, tmp_path: Path) -> None:
+    page = await context.new_page()
+    await page.set_content("<p>Shop</p>")
+    files = await evidence.keep_failure(context, page, tmp_path, str, has_secrets=False)
+    assert names(files) == ["failure.png", "failure.txt", "trace.zip"]
+    assert (tmp_path / "failure.png").read_bytes().startswith(b"\x89PNG")
+    with zipfile.ZipFile(tmp_path / "trace.zip") as trace:
+        assert [name for name in trace.namelist() if name.endswith(".jpeg")]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_secret_where_the_text_is_cut_is_not_kept_in_part(context: BrowserContext, tmp_path: Path) -> None:
+    page = await context.new_page()
+    await page.set_content("<p></p>")
+    fill = "([many, secret]) => { document.querySelector('p').textContent = 'x'.repeat(many) + secret }"
+    await page.evaluate(fill, [evidence.TEXT_LIMIT_CHARACTERS - 20, "open-sesame"])
+    redact = Redactor({"key": "open-sesame"}).text
+    await evidence.keep_failure(context, page, tmp_path, redact, has_secrets=True)
+    text = (tmp_path / "failure.txt").read_text()
+    assert len(text) == evidence.TEXT_LIMIT_CHARACTERS
+    assert text.endswith("x{{secr")
 
 
 @pytest.mark.asyncio(loop_scope="session")
@@ -55,7 +80,7 @@ async def test_a_page_that_answers_nothing_delays_the_outcome_little(
     hanging = asyncio.create_task(page.evaluate("() => { for (;;); }"))
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
-        files = await evidence.keep_failure(context, page, tmp_path, str)
+        files = await evidence.keep_failure(context, page, tmp_path, str, has_secrets=False)
     assert names(files) == ["trace.zip"]
     hanging.cancel()
     await asyncio.gather(hanging, return_exceptions=True)
@@ -64,7 +89,7 @@ async def test_a_page_that_answers_nothing_delays_the_outcome_little(
 @pytest.mark.asyncio(loop_scope="session")
 async def test_without_a_page_the_trace_alone_is_kept(context: BrowserContext, tmp_path: Path) -> None:
     assert evidence.last_page(context) is None
-    assert names(await evidence.keep_failure(context, None, tmp_path, str)) == ["trace.zip"]
+    assert names(await evidence.keep_failure(context, None, tmp_path, str, has_secrets=False)) == ["trace.zip"]
 
 
 def test_parts_of_a_trace_become_one_file_and_resources_are_kept_once(tmp_path: Path) -> None:
