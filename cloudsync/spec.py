@@ -14,7 +14,7 @@ from cloudsync.hosts import parse_grant
 from cloudsync.step.base import Filled, Part, Pixels, Text
 from cloudsync.step.keep import SaveProfile
 from cloudsync.steps import Step, Steps
-from cloudsync.variables import check_secrets, check_variables
+from cloudsync.variables import check_fields, check_variables
 
 BASH_TIMEOUT_S: Final = 60.0
 BROWSER_TIMEOUT_S: Final = 120.0
@@ -207,7 +207,7 @@ class BrowserRun(BaseModel):
     @model_validator(mode="after")
     def _together(self) -> Self:
         try:
-            check_secrets([getattr(self, name) for name in type(self).model_fields if name != "steps"])
+            check_fields({name: getattr(self, name) for name in type(self).model_fields if name != "steps"})
         except VariableWrong as error:
             raise ValueError(str(error)) from error
         if self.profile is None:

@@ -62,6 +62,19 @@ def check_secrets(value: object) -> None:
                 )
 
 
+def check_fields(fields: Mapping[str, object]) -> None:
+    """The same of a task's fields beside its steps, and where one asks for a variable, which only steps have."""
+    for field, value in fields.items():
+        check_secrets(value)
+        for text in _texts(value):
+            for _, name in _places(text):
+                if name is not None:
+                    place = f"{{{{{name[:64]}}}}}"
+                    raise VariableWrong(
+                        f"{field}: '{place}' is a variable, which only steps take; the text itself is \\{place}"
+                    )
+
+
 def check_variables(steps: Sequence[StepBase]) -> None:
     """`VariableWrong` where a step uses a variable that no step before it saves; it names both."""
     saved: dict[str, int] = {}

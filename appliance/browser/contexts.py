@@ -5,9 +5,10 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from playwright.async_api import Browser, BrowserContext, Error, Playwright, ProxySettings
+from pydantic import BaseModel, ValidationError
 
 from appliance.browser.allow import AllowPolicy
 from appliance.browser.dial import Upstream
@@ -15,9 +16,11 @@ from appliance.browser.errors import BrowserStuck, ContextRefused
 from appliance.browser.guard import Guard
 from appliance.browser.near import near_networks
 from appliance.browser.proxy import FilterProxy
-from cloudsync.errors import VariableWrong
+from cloudsync.complaint import complaints
 from cloudsync.spec import BrowserRun, ErrorBody, UpstreamProxy
-from cloudsync.variables import fill, fill_text
+from cloudsync.variables import fill, fill_text, secrets_in
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +69,11 @@ class Contexts:
 
     async def take(self, spec: BrowserRun, state_file: str | None, secrets: Mapping[str, str]) -> Fresh:
         """A context as a task wants it; `ContextRefused` where there can be none."""
-        try:
-            options = self._options(spec, secrets)
-        except VariableWrong as error:
-            raise ContextRefused(ErrorBody(code="no_secret", message=str(error), hint=_UNKNOWN_HINT)) from error
+        missing = sorted(secrets_in(spec) - secrets.keys())
+        if missing:
+            message = f"the box has no secret {', '.join(missing[:10])}"
+            raise ContextRefused(ErrorBody(code="unknown_secret", message=message, hint=_UNKNOWN_HINT))
+        options = self._options(spec, secrets)
         if state_file is not None:
             options["storage_state"] = state_file
         policy = AllowPolicy.of(spec.allow, near_networks())
@@ -146,7 +150,7 @@ class Contexts:
         if proxy is None:
             return None
         try:
-            filled = fill(proxy, {}, secrets)
+            filled = _filled("proxy", proxy, secrets)
             return Upstream.of(filled.server, filled.username, filled.password)
         except ValueError as error:
             raise ContextRefused(
@@ -168,7 +172,7 @@ class Contexts:
             options["geolocation"] = spec.geolocation.model_dump()
             options["permissions"] = ["geolocation"]
         if spec.http_credentials is not None:
-            options["http_credentials"] = fill(spec.http_credentials, {}, secrets).model_dump()
+            options["http_credentials"] = _filled("http_credentials", spec.http_credentials, secrets).model_dump()
         if spec.headers is not None:
             options["extra_http_headers"] = {name: text(value) for name, value in spec.headers.items()}
         for option, value in (
@@ -189,6 +193,16 @@ class Contexts:
             raise ContextRefused(ErrorBody(code="context_refused", message=message, hint=hint)) from None
         device.pop("default_browser_type", None)
         return device
+
+
+def _filled(field: str, part: Kind, secrets: Mapping[str, str]) -> Kind:
+    """The field with its secrets; `ContextRefused`, which does not name them, where it does not take them."""
+    try:
+        return fill(part, {}, secrets)
+    except ValidationError as wrong:
+        said = "; ".join(str(complaint) for complaint in complaints(wrong, 3))
+        message = f"{field} does not take what was filled in: {said}"
+        raise ContextRefused(ErrorBody(code="context_refused", message=message, hint=_CONTEXT_HINT)) from None
 
 
 def _tells_of_end(error: Error) -> bool:

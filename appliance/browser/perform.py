@@ -36,7 +36,7 @@ from cloudsync.spec import BrowserRun, ErrorBody, StepResult, StepState
 from cloudsync.step.check import Expect
 from cloudsync.step.go import WaitFor
 from cloudsync.steps import Acting, Going, Keeping, Reading, Step
-from cloudsync.variables import fill, secrets_in
+from cloudsync.variables import fill
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ async def run_steps(
 ) -> StepsOutcome:
     """Perform them one after the other in a fresh context, whose first page is used where it has one.
 
-    `folder` gets the files that steps keep. `deadline_s` is a time of the loop. `secrets` has those that the spec asks
+    `folder` gets the files that steps keep. `deadline_s` is a time of the loop. `secrets` has all that the spec asks
     for. `on_step` is called with the index, from 0 on, and the result of each step as it ends, skipped ones included.
     `explain` says why an address was refused, where the filter in front of the context knows. A cancellation passes
     through; so does Playwright's `Error` where the browser itself is gone.
@@ -113,15 +113,14 @@ class _Performance:
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> StepsOutcome:
-        error = self._missing_secret()
-        if error is None:
-            if not self.scene.tabs.pages:
-                await self.scene.tabs.open()
-            self.scene.began_s = self._loop.time()
-            for index, step in enumerate(self._spec.steps):
-                error = await self._perform(index, step)
-                if error is not None:
-                    break
+        if not self.scene.tabs.pages:
+            await self.scene.tabs.open()
+        self.scene.began_s = self._loop.time()
+        error = None
+        for index, step in enumerate(self._spec.steps):
+            error = await self._perform(index, step)
+            if error is not None:
+                break
         for index in range(len(self._results), len(self._spec.steps)):
             step = self._spec.steps[index]
             self._tell(index, StepResult(action=step.action, name=step.name, state=StepState.SKIPPED))
@@ -133,16 +132,6 @@ class _Performance:
             files=self._files(),
             saved_state_wanted=error is None and self.scene.is_profile_wanted,
             page=tabs.current if tabs.pages else None,
-        )
-
-    def _missing_secret(self) -> ErrorBody | None:
-        missing = sorted(secrets_in(self._spec) - self._secrets.keys())
-        if not missing:
-            return None
-        return ErrorBody(
-            code="unknown_secret",
-            message=f"the box has no secret {', '.join(missing[:10])}",
-            hint="add it to the box's setting secrets, or correct the name",
         )
 
     async def _perform(self, index: int, step: Step) -> ErrorBody | None:

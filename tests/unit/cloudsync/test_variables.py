@@ -127,3 +127,12 @@ def test_secrets_of_a_task_are_found_in_all_its_fields() -> None:
     assert isinstance(spec, BrowserRun)
     assert secrets_in(spec) == {"a", "b", "c", "d"}
     assert "names no secret" in refused(use("a"), headers={"X": "{{secret:a/b}}"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("headers", {"X": "{{y}}"}), ("locale", "{{y}}"), ("proxy", {"server": "http://p", "password": "a{{y}}"})],
+)
+def test_a_variable_outside_of_steps_is_refused_with_its_field(field: str, value: object) -> None:
+    assert f"{field}: '{{{{y}}}}' is a variable" in refused(SAVE, {**use("a"), "save_as": "y"}, **{field: value})
+    assert SPEC.validate_python(task(use("a"), headers={"X": "\\{{y}}"}))

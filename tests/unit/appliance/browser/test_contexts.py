@@ -35,7 +35,7 @@ async def contexts(started: tuple[Playwright, Browser]) -> AsyncIterator[Context
 
 
 def spec(**fields: Any) -> BrowserRun:
-    return BrowserRun.model_validate({"kind": "browser.run", "steps": [{"action": "title"}], **fields})
+    return BrowserRun.model_validate({"kind": "browser.run", "steps": [{"action": "title"}]} | fields)
 
 
 @pytest.mark.asyncio(loop_scope="session")
@@ -88,15 +88,22 @@ async def test_a_task_with_wishes_gets_one_made_for_it_and_leaves_those_ahead(co
         ({"device": "Nokia 3310"}, "context_refused", "Nokia 3310"),
         ({"timezone": "Mars/Olympus"}, "context_refused", "Mars/Olympus"),
         ({"proxy": {"server": "ftp://proxy:1"}}, "context_refused", "proxy"),
-        ({"user_agent": "{{secret:absent}}"}, "no_secret", "absent"),
-        ({"http_credentials": {"username": "u", "password": "{{secret:absent}}"}}, "no_secret", "absent"),
+        (
+            {"proxy": {"server": "{{secret:empty}}"}},
+            "context_refused",
+            "proxy does not take what was filled in: server",
+        ),
+        ({"user_agent": "{{secret:absent}}"}, "unknown_secret", "the box has no secret absent"),
+        ({"http_credentials": {"username": "u", "password": "{{secret:absent}}"}}, "unknown_secret", "absent"),
+        ({"proxy": {"server": "http://p:1", "password": "{{secret:absent}}"}}, "unknown_secret", "absent"),
+        ({"steps": [{"action": "goto", "url": "https://{{secret:absent}}"}]}, "unknown_secret", "absent"),
     ],
 )
 async def test_what_there_is_not_is_refused_by_name(
     contexts: Contexts, fields: dict[str, Any], code: str, said: str
 ) -> None:
     with pytest.raises(ContextRefused) as caught:
-        await contexts.take(spec(**fields), None, {})
+        await contexts.take(spec(**fields), None, {"empty": ""})
     assert caught.value.error.code == code
     assert said in caught.value.error.message
     assert caught.value.error.hint

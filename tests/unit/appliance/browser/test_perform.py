@@ -143,16 +143,6 @@ async def test_secret_is_used_and_stands_in_nothing_that_is_told(stage: Stage) -
     assert "user" not in told
 
 
-async def test_secret_that_the_box_has_not_ends_the_task_before_it_begins(stage: Stage) -> None:
-    outcome = await stage.perform(
-        GOTO, {"action": "fill", "selector": "#a", "text": "{{secret:other}}"}, secrets=SECRETS
-    )
-    assert outcome.error is not None
-    assert (outcome.error.code, outcome.error.message) == ("unknown_secret", "the box has no secret other")
-    assert [result.state for result in outcome.results] == ["skipped", "skipped"]
-    assert stage.pages.asked == []
-
-
 async def test_page_cannot_ask_for_a_secret_or_a_variable(stage: Stage) -> None:
     stage.pages.at["/page"] = "<p>{{secret:pass}} {{head}}</p><input>"
     values = await stage.values(
