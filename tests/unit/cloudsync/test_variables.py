@@ -135,4 +135,5 @@ def test_secrets_of_a_task_are_found_in_all_its_fields() -> None:
 )
 def test_a_variable_outside_of_steps_is_refused_with_its_field(field: str, value: object) -> None:
     assert f"{field}: '{{{{y}}}}' is a variable" in refused(SAVE, {**use("a"), "save_as": "y"}, **{field: value})
-    assert SPEC.validate_python(task(use("a"), headers={"X": "\\{{y}}"}))
+    spec = SPEC.validate_python(task(use("a"), headers={"X": "\\{{y}}"}))
+    assert isinstance(spec, BrowserRun)
