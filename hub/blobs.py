@@ -14,7 +14,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -130,9 +130,20 @@ class Blobs:
     # Giving out
 
     async def read(self, content: Content, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` to `stop`."""
+        """The bytes from `start` to `stop`; 410 where its file is not there, before anything is answered."""
+        pieces = self._read(content, start, stop)
+        try:
+            await anext(pieces)
+        except FileNotFoundError as error:
+            # It is not lost by that: a disk may not be mounted, or a backup be without its files yet.
+            hint = "put the hub's folder 'artifacts' back from its backup, or run the task again"
+            raise Refusal(410, "gone", "its file is no longer on the hub's disk", hint=hint) from error
+        return pieces
+
+    async def _read(self, content: Content, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         fd = await self.do(lambda: os.open(self.place(content), os.O_RDONLY | os.O_CLOEXEC))
         try:
+            yield b""  # it is open
             while start < stop:
                 offset, length = start, min(READ_BYTES, stop - start)
                 data = await self.do(partial(os.pread, fd, length, offset))

@@ -125,7 +125,7 @@ async def get_artifact(artifact_id: str, request: Request) -> Response:
     if isinstance(span, Response):
         return span
     return StreamingResponse(
-        hub.blobs.read(content, span.start, span.stop),
+        await hub.blobs.read(content, span.start, span.stop),
         span.status,
         headers | span.headers(),
         _plain(row["media_type"]) or _MEDIA_TYPE,

@@ -41,7 +41,7 @@ _MEDIA_TYPE: Final = "application/octet-stream"
             "content": {"application/octet-stream": {}, "text/event-stream": {}},
         },
         206: {"description": "The asked range.", "content": {"application/octet-stream": {}}},
-        **responses(404, 416, 422),
+        **responses(404, 410, 416, 422),
     },
     openapi_extra={
         "parameters": [
@@ -76,7 +76,7 @@ async def get_output(task_id: str, request: Request) -> Response:
         output = outcome.stdout if stream == "stdout" else outcome.stderr
         whole = _whole(hub, row, stream, output)
         if whole is not None:
-            return _file(request, hub, whole)
+            return await _file(request, hub, whole)
         return _bytes(request, output.data(), cut=bool(output.cut_bytes))
     data, cut = await _fetch(hub, row, stream)
     return _bytes(request, data, cut=cut)
@@ -98,11 +98,11 @@ def _bytes(request: Request, data: bytes, *, cut: bool) -> Response:
     return Response(data[span.start : span.stop], span.status, headers, _MEDIA_TYPE)
 
 
-def _file(request: Request, hub: Context, content: Content) -> Response:
+async def _file(request: Request, hub: Context, content: Content) -> Response:
     span = wanted(request, content.size_bytes)
     if isinstance(span, Response):
         return span
-    pieces = hub.blobs.read(content, span.start, span.stop)
+    pieces = await hub.blobs.read(content, span.start, span.stop)
     return StreamingResponse(pieces, span.status, {"operis-truncated": "false"} | span.headers(), _MEDIA_TYPE)
 
 

@@ -40,7 +40,7 @@ async def put(blobs: Blobs, data: bytes, box: str = "box-1") -> Content:
 
 async def read(blobs: Blobs, kept: Content, start: int = 0, stop: int | None = None) -> bytes:
     """What lies at its place."""
-    return b"".join([data async for data in blobs.read(kept, start, kept.size_bytes if stop is None else stop)])
+    return b"".join([data async for data in await blobs.read(kept, start, kept.size_bytes if stop is None else stop)])
 
 
 async def test_pieces_make_a_whole_that_is_read_back_in_any_part(blobs: Blobs, tmp_path: Path) -> None:

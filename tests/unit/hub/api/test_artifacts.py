@@ -8,6 +8,7 @@ import pytest
 
 from cloudsync.spec import Outcome, Output
 from hub import artifacts, tenancy
+from hub.artifacts import Content
 from hub.dispatch import now_ms
 from hub.signing import Link
 from tests.unit.hub.http import Http
@@ -137,6 +138,26 @@ async def test_whole_output_is_served_once_it_has_come_and_what_is_shown_stays_c
     shown = (await http.get(f"/api/v1/tasks/{task_id}")).json()
     assert shown["truncated"] is True
     assert [one["state"] for one in shown["artifacts"]] == ["stored", "stored"]
+
+
+async def test_what_is_missing_on_the_hubs_disk_is_refused_and_there_again_with_its_file(
+    hub: RunningHub, http: Http
+) -> None:
+    box = await hub.box()
+    await box.connect()
+    task_id = await make(http, "box-1")
+    await box.commands(1)
+    await ended(box, task_id, DATA)
+    found = await hub.artifact(task_id, DATA)
+    (row,) = hub.rows("SELECT customer_id, sha256, size_bytes FROM blobs")
+    file = hub.context.blobs.place(Content(*row))
+    away = file.rename(file.with_suffix(".away"))
+    for path in (f"/api/v1/artifacts/{found['id']}", f"/api/v1/tasks/{task_id}/output"):
+        answer = await http.get(path)
+        assert (answer.status, answer.json()["code"]) == (410, "gone")
+        assert "backup" in answer.json()["hint"]
+    away.rename(file)
+    assert (await http.get(f"/api/v1/artifacts/{found['id']}")).body == DATA
 
 
 async def test_a_link_needs_no_key_and_is_good_for_its_time_and_as_long_as_its_maker(
