@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from cloudsync.errors import VariableWrong
 from cloudsync.hosts import parse_grant
 from cloudsync.step.base import Filled, Part, Pixels, Text
-from cloudsync.step.keep import SaveProfile
+from cloudsync.step.keep import ARTIFACT_LIMIT_MIB, SaveProfile
 from cloudsync.steps import Step, Steps
 from cloudsync.variables import check_fields, check_variables
 
@@ -21,8 +21,7 @@ BROWSER_TIMEOUT_S: Final = 120.0
 MAX_TIMEOUT_S: Final = 24 * 3600.0
 DELIVER_WITHIN_S: Final = 24 * 3600.0
 MAX_DELIVER_WITHIN_S: Final = 30 * 24 * 3600.0
-# A larger file is not kept: it would take a poor link for days.
-ARTIFACT_LIMIT_BYTES: Final = 2 * 1024**3
+ARTIFACT_LIMIT_BYTES: Final = ARTIFACT_LIMIT_MIB * 1024**2
 # A task that says it is idempotent is tried this often in all when a crash interrupts it.
 MAX_ATTEMPTS: Final = 3
 

@@ -8,7 +8,8 @@ from cloudsync.step.base import AtLeastOne, Filled, Framed, Number, Part, StepBa
 
 # A mini-PC keeps what it downloads on a small disk.
 DOWNLOAD_LIMIT_MIB: Final = 100
-MAX_DOWNLOAD_MIB: Final = 4096
+# A larger file is not kept, whatever left it: it would take a poor link for days.
+ARTIFACT_LIMIT_MIB: Final = 2048
 
 
 class Clip(Part):
@@ -104,7 +105,7 @@ class Download(Framed):
     """The element to click."""
     url: Filled | None = None
     """The file's address."""
-    max_mib: Annotated[float, Field(gt=0, le=MAX_DOWNLOAD_MIB, allow_inf_nan=False)] = DOWNLOAD_LIMIT_MIB
+    max_mib: Annotated[float, Field(gt=0, le=ARTIFACT_LIMIT_MIB, allow_inf_nan=False)] = DOWNLOAD_LIMIT_MIB
     """The step fails, and keeps nothing, where the file is larger than so many MiB."""
 
     @model_validator(mode="after")

@@ -29,7 +29,7 @@ def test_each_takes_what_playwright_takes() -> None:
         ({"action": "pdf", "scale": 3}, "scale: Input should be less than or equal to 2"),
         ({"action": "download"}, "takes exactly one of selector, url"),
         ({"action": "download", "selector": "a", "url": "b"}, "takes exactly one of selector, url"),
-        ({"action": "download", "url": "b", "max_mib": 5000}, "max_mib: Input should be less than or equal to 4096"),
+        ({"action": "download", "url": "b", "max_mib": 2049}, "max_mib: Input should be less than or equal to 2048"),
         ({"action": "set_cookies", "cookies": []}, "cookies: takes at least 1 item"),
         ({"action": "set_cookies", "cookies": [{"name": "a", "value": "b"}]},
          "cookies.0: takes exactly one of url, domain"),
