@@ -185,9 +185,9 @@ class _Bar(_Quiet):
 
         super().__init__(quiet=False)
         name = TextColumn("{task.description}", markup=False)
-        self._progress = Progress(
-            name, BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=Console(stderr=True), transient=True
-        )
+        columns = (name, BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        # Its stand-in for stdout would write to stderr.
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -201,7 +201,10 @@ class _Bar(_Quiet):
         return lambda done: self._progress.update(task, completed=done)
 
     def say(self, text: str) -> None:
-        self._progress.print(text, markup=False, highlight=False)
+        # Both may be the same terminal.
+        self._progress.stop()
+        super().say(text)
+        self._progress.start()
 
     def complain(self, text: str) -> None:
         self._progress.print(f"{PROGRAM}: {text}", markup=False, highlight=False)

@@ -75,12 +75,14 @@ def start(peer: Peer) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
     # Output is buffered, as it is for most.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
-    def launch(*arguments: str) -> "subprocess.Popen[bytes]":
+    def launch(
+        *arguments: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
+    ) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
             [sys.executable, "-m", "hub.client.cli", *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             env={**env, "OPERIS_HUB": peer.url, "OPERIS_KEY": KEY},
         )
         started.append(process)

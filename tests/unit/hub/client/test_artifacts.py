@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import os
+import pty
+import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -58,6 +62,33 @@ def test_all_that_a_task_left_is_put_into_a_new_folder(operis: Operis, told: Pee
     assert "a.png" in done.text
     assert fetch(operis, folder).status == 0
     assert len(told.asked("GET", "artifacts/a")) == 1  # it is there already
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_what_is_there_is_said_on_stdout_though_a_bar_is_shown_on_stderr(
+    start: Callable[..., "subprocess.Popen[bytes]"], told: Peer, tmp_path: Path, is_terminal: bool
+) -> None:
+    told.tell("GET", LIST, page(left("a"), left("b", b"bee"), left("c", state="lost", why="no room")))
+    told.tell("GET", "artifacts/a", whole())
+    told.tell("GET", "artifacts/b", whole(b"bee"))
+    ours, terminal = pty.openpty()
+    out = {"stdout": terminal} if is_terminal else {}
+    process = start("task", TASK_ID, "--artifacts", str(tmp_path), stderr=terminal, **out)
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # EIO: the other side is closed
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    said, _ = process.communicate(timeout=20)
+    lines = [f"{name}.png: {tmp_path}/{name}.png ({size} bytes)" for name, size in (("a", len(DATA)), ("b", 3))]
+    assert process.returncode == 1
+    assert b"c.png is lost: no room" in shown.replace(b"\r\n", b"")
+    if is_terminal:
+        assert all(line.encode() in shown for line in lines)
+    else:
+        assert said.decode().splitlines() == lines
+        assert str(tmp_path).encode() not in shown
 
 
 def test_what_is_cut_is_gone_on_with_also_by_the_next_command(operis: Operis, told: Peer, tmp_path: Path) -> None:
