@@ -1,7 +1,6 @@
 """How the paths of the local API read a request."""
 
 import pwd
-import re
 import socket
 import struct
 from typing import Any, Final
@@ -10,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from appliance.errors import Refusal
 from appliance.local_api.problem import wrong_query
+from cloudsync import ranges
 
 # A task's spec fits in one entry of the log (256 KiB); JSON may escape it to a few times its size.
 BODY_LIMIT_BYTES: Final = 2 * 1024 * 1024
@@ -19,7 +19,6 @@ LIST_LIMIT: Final = 500
 # SQLite's INTEGER.
 NUMBER_LIMIT: Final = 2**63 - 1
 KEY_LIMIT: Final = 255
-_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
 _CREDENTIALS: Final = struct.Struct("3i")
 
 
@@ -111,14 +110,9 @@ def idempotency_key(request: Request) -> str | None:
 def wanted_range(request: Request, size: int) -> tuple[int, int] | None:
     """The bytes asked for, the end exclusive; None for all of them. 416 where they lie outside."""
     wanted = request.headers.get("range")
-    match = _RANGE.match(wanted) if wanted else None
-    if match is None or match.group() == "bytes=-":
+    found = ranges.wanted(wanted, size)
+    if found is None:
         return None
-    first, last = match.groups()
-    if first:
-        start, stop = int(first), min(int(last) + 1 if last else size, size)
-    else:
-        start, stop = max(0, size - int(last)), size
-    if start >= stop:
+    if not found:
         raise Refusal(416, "range", f"there are {size} bytes, not {wanted}", "Ask for a range within them.")
-    return start, stop
+    return found.start, found.stop

@@ -1,15 +1,12 @@
-"""Byte ranges of a request (RFC 9110, section 14), one at a time."""
+"""The part of some bytes that a request wants, as it is answered."""
 
-import re
 from dataclasses import dataclass
-from typing import Final
 
 from fastapi import Request, Response
 
+from cloudsync import ranges
 from hub.api.problem import problem
 from hub.errors import Refusal
-
-_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +34,12 @@ class Span:
 def wanted(request: Request, size: int, etag: str | None = None) -> Span | Response:
     """The bytes that a request wants of so many; a 416 where it has none of them. What is no range is all of them."""
     text = request.headers.get("range")
-    match = _RANGE.match(text) if text else None
+    found = ranges.wanted(text, size)
     condition = request.headers.get("if-range")
-    if match is None or match.group() == "bytes=-" or (condition is not None and condition != etag):
+    if found is None or (condition is not None and condition != etag):
         return Span(0, size, size, is_part=False)
-    first, last = match.groups()
-    if first:
-        start, stop = int(first), min(int(last) + 1 if last else size, size)
-    else:
-        start, stop = max(0, size - int(last)), size
-    if start < stop and start < size:
-        return Span(start, stop, size, is_part=True)
+    if found:
+        return Span(found.start, found.stop, size, is_part=True)
     answer = problem(Refusal(416, "range", f"there are {size} bytes, not {text}", hint="ask for a range within it"))
     answer.headers["content-range"] = f"bytes */{size}"
     return answer
