@@ -89,7 +89,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Files that were taken in and are to be entered with their task's outcome, or released."""
+    """Files that were taken in and are to be entered with their task's outcome."""
 
     artifacts: tuple[Artifact, ...] = ()
     lost: Mapping[str, str] = field(default_factory=dict)
@@ -207,22 +207,13 @@ class ArtifactStore:
             batch.then(partial(self._entered, taken))
 
     def _entered(self, taken: Taken) -> None:
-        self._unpin(taken)
-        self.kept.set()
-
-    def release(self, taken: Taken) -> None:
-        """What was taken in is not wanted after all."""
-        self._unpin(taken)
-        for artifact in taken.artifacts:
-            self._unlink(artifact.sha256, artifact.size_bytes)
-
-    def _unpin(self, taken: Taken) -> None:
         with self._lock:
             for artifact in taken.artifacts:
                 if artifact.id not in taken.lost:
                     self._pinned[artifact.sha256] -= 1
                     if not self._pinned[artifact.sha256]:
                         del self._pinned[artifact.sha256]
+        self.kept.set()
 
     def stop(self) -> None:
         """Give up what is being taken in: nobody waits for it any more, and the next start takes it in again."""

@@ -33,7 +33,6 @@ router = APIRouter(tags=["uploads"])
 WRITE_BYTES: Final = 256 * 1024
 # Uploads at the same time; another one is told to come later.
 AT_ONCE: Final = 64
-RETRY_AFTER_S: Final = 5
 _HINT: Final = "it comes with the welcome of the box's session and is good as long as that lasts"
 
 
@@ -96,7 +95,7 @@ async def _take(sha256: str, request: Request) -> Response:
     if offset != (here := hub.blobs.offset(content, token.box_id)):
         raise _elsewhere(offset, here)
     if hub.uploading >= AT_ONCE:
-        hint = f"come again in {RETRY_AFTER_S} s"
+        hint = "the box tries again by itself"
         raise Refusal(503, "busy", f"{AT_ONCE} boxes are sending already", hint=hint)
     hub.blobs.check_room(content, offset, _quota(hub, token.customer_id))
     hub.uploading += 1

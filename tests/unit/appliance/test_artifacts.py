@@ -204,13 +204,6 @@ async def test_a_content_that_leaves_while_another_like_it_comes_stays(shelf: Sh
     assert shelf.store.of_task("second")[0]["here"] == 1
 
 
-async def test_what_was_released_is_gone_unless_it_was_there_before(shelf: Shelf) -> None:
-    await shelf.keep("first", block("a"))
-    taken = await shelf.store.take_in(shelf.folder, [shelf.file("again", block("a")), shelf.file("new", b"new")])
-    shelf.store.release(taken)
-    assert shelf.there() == {block("a")}
-
-
 async def test_a_start_removes_what_no_row_tells_of_and_says_what_is_missing(shelf: Shelf) -> None:
     await shelf.keep("whole", b"whole")
     (missing,) = await shelf.keep("missing", b"missing")
