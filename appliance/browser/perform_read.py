@@ -28,48 +28,80 @@ from cloudsync.steps import Reading
 LIST_LIMIT: Final = 1000
 # Far more than is kept of a value, and little enough that a page cannot fill the memory of the process that reads it.
 CHARACTERS_LIMIT: Final = 500_000
+# More than `as_json` keeps, which says that there were more.
+CELLS_LIMIT: Final = 100_000
+# A name stands in each row.
+COLUMN_LIMIT: Final = 200
 
 _TEXT: Final = f"""element => {{
     const text = element.innerText ?? element.textContent ?? ""
     return [text.slice(0, {CHARACTERS_LIMIT}), text.length]
 }}"""
 _HTML: Final = f"""element => [element.innerHTML.slice(0, {CHARACTERS_LIMIT}), element.innerHTML.length]"""
-_TEXTS: Final = """(elements, attribute) => elements.slice(0, 1000).map(element => attribute === null
-    ? ((element.innerText ?? element.textContent) || "").trim().slice(0, 100000) : element.getAttribute(attribute))"""
-_LINKS: Final = """element => [...(element.matches("a[href]") ? [element] : []), ...element.querySelectorAll("a[href]")]
-    .slice(0, 10000)
-    .map(a => ({text: ((a.innerText ?? a.textContent) || "").trim(), href: String(a.href.baseVal ?? a.href)}))"""
-_TABLE: Final = """(table, wanted) => {
-    const text = cell => ((cell.innerText ?? cell.textContent) || "").trim()
+_TITLE: Final = f"""() => [document.title.slice(0, {CHARACTERS_LIMIT}), document.title.length]"""
+_VALUE: Final = f"""element => {{
+    const field = element.matches("input, textarea, select") ? element : element.closest("label")?.control ?? element
+    if (!field.matches("input, textarea, select")) throw new Error("Node is not an <input>, <textarea> or <select>")
+    return [field.value.slice(0, {CHARACTERS_LIMIT}), field.value.length]
+}}"""
+_ATTRIBUTE: Final = f"""(element, name) => {{
+    const text = element.getAttribute(name)
+    return text === null ? null : [text.slice(0, {CHARACTERS_LIMIT}), text.length]
+}}"""
+# All texts of an answer share what there is room for; each says what it had to leave out.
+_CUT: Final = f"""let room = {CHARACTERS_LIMIT}
+    const cut = text => {{
+        const kept = text.slice(0, room)
+        room -= kept.length
+        return kept.length < text.length ? `${{kept}}[… ${{text.length - kept.length}} characters left out …]` : kept
+    }}
+    const shown = element => ((element.innerText ?? element.textContent) || "").trim()"""
+_TEXTS: Final = f"""(elements, attribute) => {{
+    {_CUT}
+    const read = element => attribute === null ? shown(element) : element.getAttribute(attribute)
+    return elements.slice(0, {LIST_LIMIT}).map(read).map(text => text === null ? null : cut(text))
+}}"""
+_LINKS: Final = f"""element => {{
+    {_CUT}
+    return [...(element.matches("a[href]") ? [element] : []), ...element.querySelectorAll("a[href]")].slice(0, 10000)
+        .map(a => ({{text: cut(shown(a)), href: cut(String(a.href.baseVal ?? a.href))}}))
+}}"""
+_TABLE: Final = f"""(table, wanted) => {{
+    {_CUT}
     const grid = [], heads = []
+    let cells = 0
     const lines = [...(table.rows ?? table.querySelectorAll("tr"))].slice(0, 10000)
-    lines.forEach((line, y) => {
+    lines.forEach((line, y) => {{
         grid[y] ??= []
         let x = 0
-        for (const cell of line.cells ?? []) {
+        for (const cell of line.cells ?? []) {{
+            if (cells >= {CELLS_LIMIT}) break
             while (grid[y][x] !== undefined) x++
             const below = lines.length - y, down = Math.min(cell.rowSpan || below, below)
-            const right = Math.min(cell.colSpan, 1000)
+            const right = Math.min(cell.colSpan, 1000), text = shown(cell)
             for (let dy = 0; dy < down; dy++)
-                for (let dx = 0; dx < right; dx++) (grid[y + dy] ??= [])[x + dx] = text(cell)
+                for (let dx = 0; dx < right && cells < {CELLS_LIMIT}; dx++, cells++)
+                    (grid[y + dy] ??= [])[x + dx] = cut(text)
             x += right
-        }
-        const cells = [...(line.cells ?? [])]
-        heads[y] = line.closest("thead") !== null || (cells.length > 0 && cells.every(cell => cell.tagName === "TH"))
-    })
+        }}
+        const own = [...(line.cells ?? [])]
+        heads[y] = line.closest("thead") !== null || (own.length > 0 && own.every(cell => cell.tagName === "TH"))
+    }})
     const rows = grid.map(row => Array.from(row, cell => cell ?? ""))
     if (!(wanted ?? heads[0] ?? false)) return rows
     let from = 1
     while (wanted === null && from < rows.length && heads[from] && lines[from].closest("thead") !== null) from++
-    const names = []
-    rows[from - 1].forEach((name, x) => {
-        const base = name || `column ${x + 1}`
+    const names = [], known = new Set()
+    rows[from - 1].forEach((name, x) => {{
+        const base = name.slice(0, {COLUMN_LIMIT}) || `column ${{x + 1}}`
         let unlike = base
-        for (let n = 2; names.includes(unlike); n++) unlike = `${base} ${n}`
+        for (let n = 2; known.has(unlike); n++) unlike = `${{base}} ${{n}}`
+        known.add(unlike)
         names.push(unlike)
-    })
-    return rows.slice(from).map(row => Object.fromEntries(row.map((cell, x) => [names[x] ?? `column ${x + 1}`, cell])))
-}"""
+    }})
+    const named = (cell, x) => [names[x] ?? `column ${{x + 1}}`, cell]
+    return rows.slice(from).map(row => Object.fromEntries(row.map(named)))
+}}"""
 
 
 async def read(step: Reading, scene: Scene) -> Any:
@@ -78,10 +110,11 @@ async def read(step: Reading, scene: Scene) -> Any:
         case ReadText():
             return _long(await scene.locate(step, step.selector).evaluate(_TEXT, timeout=scene.left_ms()))
         case ReadValue():
-            return await scene.locate(step, step.selector).input_value(timeout=scene.left_ms())
+            return _long(await scene.locate(step, step.selector).evaluate(_VALUE, timeout=scene.left_ms()))
         case ReadAttribute():
             target = scene.locate(step, step.selector)
-            return await target.get_attribute(step.attribute, timeout=scene.left_ms())
+            answer = await target.evaluate(_ATTRIBUTE, step.attribute, timeout=scene.left_ms())
+            return None if answer is None else _long(answer)
         case InnerHtml():
             return _long(await scene.locate(step, step.selector).evaluate(_HTML, timeout=scene.left_ms()))
         case Count():
@@ -99,7 +132,7 @@ async def read(step: Reading, scene: Scene) -> Any:
         case AriaSnapshot():
             return await _snapshot(step, scene)
         case Title():
-            return await scene.page.title()
+            return _long(await scene.page.evaluate(_TITLE))
         case Url():
             return scene.page.url
         case _:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from appliance.browser.perform_read import CELLS_LIMIT, CHARACTERS_LIMIT
 from tests.unit.appliance.browser.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -53,6 +54,62 @@ async def test_page_that_is_huge_is_read_in_part(stage: Stage) -> None:
     count = {"action": "evaluate", "expression": "t => t.slice(-40)", "arg": "{{t}}"}
     assert (await stage.on(html, read, count)).endswith("[… 2500000 characters left out …]")
     assert (await stage.on(html, {"action": "inner_html"})).endswith("characters left out …]")
+
+
+HUGE = "'x'.repeat(3_000_000)"
+
+
+@pytest.mark.parametrize(
+    ("html", "step"),
+    [
+        (f"<p>p</p><script>document.title = {HUGE}</script>", {"action": "title"}),
+        (f"<textarea></textarea><script>document.querySelector('textarea').value = {HUGE}</script>",
+         {"action": "value", "selector": "textarea"}),
+        (f"<p>p</p><script>document.querySelector('p').lang = {HUGE}</script>",
+         {"action": "attribute", "selector": "p", "attribute": "lang"}),
+    ],
+)  # fmt: skip
+async def test_what_is_huge_is_cut_in_the_page(stage: Stage, html: str, step: dict[str, Any]) -> None:
+    count = {"action": "evaluate", "expression": "t => [t.length, t.slice(-40)]", "arg": "{{t}}"}
+    length, end = await stage.on(html, {**step, "save_as": "t"}, count)
+    assert length < CHARACTERS_LIMIT + 100
+    assert end.endswith("[… 2500000 characters left out …]")
+
+
+@pytest.mark.parametrize("step", [
+    {"action": "links"},
+    {"action": "table"},
+    {"action": "extract", "fields": {"all": ["td"], "hrefs": {"selector": "a", "attribute": "href", "all": True}}},
+])  # fmt: skip
+async def test_texts_of_one_answer_share_the_room(stage: Stage, step: dict[str, Any]) -> None:
+    html = f"""<table></table><script>
+        const long = {HUGE}.slice(0, 300_000)
+        for (let i = 0; i < 10; i++) {{
+            const cell = document.querySelector('table').insertRow().insertCell()
+            cell.innerHTML = '<a>'
+            Object.assign(cell.firstChild, {{textContent: long, href: '/' + long}})
+        }}</script>"""
+    count = {"action": "evaluate", "expression": "v => JSON.stringify(v).length", "arg": "{{v}}"}
+    parts = len(step.get("fields", "x"))
+    assert await stage.on(html, {**step, "save_as": "v"}, count) < parts * (CHARACTERS_LIMIT + 5000)
+
+
+async def test_table_that_spans_without_end_is_cut_in_the_page(stage: Stage) -> None:
+    html = "<table hidden>" + ("<tr>" + "<td colspan=1000 rowspan=60000>x" * 40) * 50 + "</table>"
+    read = {"action": "table", "timeout_s": 20, "save_as": "t"}
+    many = {"action": "evaluate", "expression": "t => [JSON.parse(t).flat().length, t.slice(-40)]", "arg": "{{t}}"}
+    cells, end = await stage.on(html, read, many)
+    assert cells < CELLS_LIMIT
+    assert "too many" in end
+    long = "<table><tr><th>" + "n" * 5000 + "<th>" + "n" * 5000 + "<tr><td>1<td>2</table>"
+    assert await stage.on(long, {"action": "table"}) == [{"n" * 200: "1", "n" * 200 + " 2": "2"}]
+
+
+async def test_value_of_a_label_is_that_of_its_field(stage: Stage) -> None:
+    html = "<label for=i><b>Name</b></label><input id=i value=ann><select><option>one<option selected>two</select>"
+    assert await stage.on(html, {"action": "value", "selector": "label"}) == "ann"
+    assert await stage.on(html, {"action": "value", "selector": "label b"}) == "ann"
+    assert await stage.on(html, {"action": "value", "selector": "select"}) == "two"
 
 
 async def test_page_that_tampers_with_what_scripts_use_fails_its_step_alone(stage: Stage) -> None:
