@@ -95,6 +95,11 @@ class Browsing:
         """It runs no more: its slot is free, its profile when the outcome is durable."""
         self._keys.discard(task.key)
 
+    def lost(self, task: LiveTask) -> None:
+        """It is judged to be over, and its end or next attempt comes: what has not begun of this one never does."""
+        self.over(task)
+        self.supervisor.withdraw(task.key)
+
     def settled(self, task: LiveTask) -> None:
         """The outcome of a task that ran is durable."""
         profile = browser_spec(task).profile
@@ -131,12 +136,13 @@ class Browsing:
         try:
             loaded = await asyncio.to_thread(self._load, profile, state_file)
         except OSError as error:
-            self._cannot_start(task, error)
+            if key in self._keys:
+                self._cannot_start(task, error)
             return
-        if loaded.note:
-            task.notes.append(loaded.note)
         if key not in self._keys:
             return  # recovery has found it lost meanwhile
+        if loaded.note:
+            task.notes.append(loaded.note)
         if task.intent is None:
             self.supervisor.run(task, None if loaded.state is None else state_file)
         else:

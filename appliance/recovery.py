@@ -144,6 +144,9 @@ class Recovery:
                     # The spawner that saw its end may be dead, and what the task left behind alive.
                     over.append(Burial(task, found.ending, usage, ended_at_ms))
                 case Verdict.LOST if found.ending is not None:
+                    if is_browser:
+                        # Its profile may still be on the way from the disk: it must not begin beside its next attempt.
+                        executor.browsing.lost(task)
                     over.append(Burial(task, found.ending))
                 case Verdict.ADOPT:
                     task.is_followed = True

@@ -178,6 +178,10 @@ class Supervisor:
         self._is_wanted = True
         self._dispatch()
 
+    def withdraw(self, key: str) -> None:
+        """Hand this attempt to no runner any more, and tell nothing of it."""
+        self._pending.pop(key, None)
+
     def cancel(self, task: LiveTask, *, at_once: bool = False) -> None:
         """End an attempt: `ended` follows, at the latest when its runner was killed for it."""
         if self._pending.pop(task.key, None) is not None:
@@ -346,7 +350,7 @@ class Supervisor:
             return
         pending, self._pending = self._pending, {}
         for task, run in pending.values():
-            seat.attempts[task.key] = task
+            seat.attempts[run.key] = task
             seat.say(run)
             # Its own deadline begins with its first step.
             stuck = partial(self._lose, seat, "the browser was killed, since a task in it did not begin,")

@@ -358,6 +358,36 @@ async def test_a_lost_spawner_takes_the_browser_along_and_the_next_brings_anothe
     assert (await engines.browse(goto(pages))).state is TaskState.SUCCEEDED
 
 
+@pytest.mark.parametrize("moment", ["before the next spawner", "while what it left is ended"])
+async def test_a_task_whose_profile_is_read_while_the_spawner_is_lost_never_runs_beside_its_end(
+    engines: Engines, pages: Pages, moment: str
+) -> None:
+    engine = await engines.open()
+    executor = engine.executor
+    state = engines.path / "browser" / "profiles" / "slow" / "state.json"
+    state.parent.mkdir()
+    os.mkfifo(state)
+    task_id = await engine.submit(browse(goto(pages), profile="slow"))
+    task = executor.tasks[task_id]
+    await until("the attempt's folder", task.folder.exists)
+    before = executor.spawner
+    engines.kill_spawner()
+    if moment == "before the next spawner":
+        await until("the loss", lambda: executor.spawner is None)
+    else:
+        await until("the next spawner", lambda: executor.spawner not in {None, before})
+    feed = state.open("wb", buffering=0)
+    feed.write(b'{"cookies": [], "origins": []}')
+    feed.close()
+    done = await engines.wait(task_id)
+    assert (done.state, code(done)) == (TaskState.INTERRUPTED, "browser_lost")
+    await until("the profile to be free", lambda: "slow" not in executor.browsing._busy)
+    status = executor.browsing.supervisor.status()
+    assert (status["waiting"], status["running"]) == (0, 0)
+    assert (await engines.browse(goto(pages))).state is TaskState.SUCCEEDED
+    assert len(pages.asked) == 1
+
+
 async def test_a_stop_interrupts_what_runs_and_leaves_no_process_and_no_folder(engines: Engines, pages: Pages) -> None:
     engine = await engines.open()
     once = await engine.submit(browse(goto(pages), WAIT))
