@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import stat
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from typing import Any, Final
 
 from appliance import spool
 from appliance.batch import Batch, new_event_id
-from appliance.folder import free_bytes, sync_folder
+from appliance.folder import free_bytes, open_within, sync_folder
 from appliance.journal import DAY_MS, Journal
 from appliance.live import now_ms
 from appliance.outbox import Outbox
@@ -137,15 +136,12 @@ class ArtifactStore:
         return Taken(tuple(artifacts), lost)
 
     def _take_one(self, folder: Path, found: Found, name: str) -> tuple[Artifact, str]:
-        fd = _open_within(folder, found.path)
+        fd = open_within(folder, found.path)
         artifact_id = ordered_id(now_ms(), os.urandom(8))
         draft = self._root / f"{_DRAFT}{artifact_id}"
         try:
             status = os.fstat(fd)
             is_spool = found.spool_limit_bytes is not None
-            # A hard link may be to a file that the task itself may not read.
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                raise OSError("it is no plain file of its task")
             why = self._no_room(status.st_blocks * 512 if is_spool else status.st_size)
             pieces = self._until_stopped(spool.read_whole(fd, found.spool_limit_bytes, PIECE_BYTES))
             copied = _copy(pieces, None if why else draft)
@@ -348,24 +344,6 @@ class ArtifactStore:
             batch.add((_LOST_BY_HUB, (why, row["id"])))
             _tell_lost(batch, row["id"], row["task_id"], why)
         batch.commit()
-
-
-def _open_within(folder: Path, path: Path) -> int:
-    """Open a file in a folder that a task can write to, through no link: it may be to what only the daemon can read."""
-    parts = path.relative_to(folder).parts if path.is_relative_to(folder) else ()
-    if not parts or ".." in parts:
-        raise OSError("it does not lie in the folder of its task")
-    *folders, name = parts
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    at = os.open(folder, flags | os.O_DIRECTORY)
-    try:
-        for part in folders:
-            deeper = os.open(part, flags | os.O_DIRECTORY, dir_fd=at)
-            os.close(at)
-            at = deeper
-        return os.open(name, flags | os.O_NONBLOCK, dir_fd=at)
-    finally:
-        os.close(at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,10 +151,12 @@ class Browsing:
     def _load(self, profile: str, into: Path) -> Loaded:
         loaded = self.profiles.load(profile)
         if loaded.state is not None:
-            into.touch(mode=0o600)
             owner = into.parent.stat()
-            os.chown(into, owner.st_uid, owner.st_gid)
-            into.write_bytes(loaded.state)
+            # Others of the folder's user may run: what they put there under this name is not written through.
+            fd = os.open(into, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                os.fchown(fd, owner.st_uid, owner.st_gid)
+                file.write(loaded.state)
         return loaded
 
     def _cannot_start(self, task: LiveTask, error: OSError) -> None:
@@ -205,7 +207,7 @@ class Browsing:
 
     async def _end_with(self, profile: str, task: LiveTask, key: str, end: End, state_file: Path) -> None:
         try:
-            await asyncio.to_thread(self.profiles.draft, profile, task.id, state_file)
+            await asyncio.to_thread(self.profiles.draft, profile, task.id, task.folder, state_file)
         except (OSError, ValueError) as error:
             body = ErrorBody(
                 code="profile_not_saved",

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Final, Self
 
@@ -127,6 +128,31 @@ def write_durably(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def open_within(folder: Path, path: Path) -> int:
+    """Open a plain file in a folder that a task can write to, through no link: it may be to what only the daemon can
+    read. Raises `OSError`."""
+    parts = path.relative_to(folder).parts if path.is_relative_to(folder) else ()
+    if not parts or ".." in parts:
+        raise OSError("it does not lie in the folder of its task")
+    *folders, name = parts
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    at = os.open(folder, flags | os.O_DIRECTORY)
+    try:
+        for part in folders:
+            deeper = os.open(part, flags | os.O_DIRECTORY, dir_fd=at)
+            os.close(at)
+            at = deeper
+        fd = os.open(name, flags | os.O_NONBLOCK, dir_fd=at)
+    finally:
+        os.close(at)
+    status = os.fstat(fd)
+    # A hard link may be to a file that the task itself may not read.
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        os.close(fd)
+        raise OSError("it is no plain file of its task")
+    return fd
 
 
 def discard(folder: Path) -> None:

@@ -17,7 +17,7 @@ from appliance.planner import Ending
 from appliance.pool import FolderPool
 from appliance.spawn import read_started
 from cloudsync.messages import ENTRY_LIMIT_BYTES, TaskEvent, encode_entry
-from cloudsync.spec import Outcome, Output, Usage
+from cloudsync.spec import BashExec, Outcome, Output, Usage
 from cloudsync.task import TaskState
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,9 @@ class Outcomes:
         )
         found = list(left)
         event = task_event(task, ending.state, at_ms, outcome)
-        if task.attempt > 0 and (ending.exit_code is not None or _has_started(task)):
+        # A browser task writes no output, and its user can put anything under those names into its folder.
+        has_output = isinstance(task.spec, BashExec) and task.attempt > 0
+        if has_output and (ending.exit_code is not None or _has_started(task)):
             event = _with_output(event, outcome, task)
             found += self._whole_outputs(event.outcome, task)
         if not found:

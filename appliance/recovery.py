@@ -5,6 +5,7 @@ The journal says what may run, the spawner what does, the attempts' folders what
 
 import asyncio
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -119,10 +120,11 @@ class Recovery:
         executor = self._executor
         over: list[Burial] = []
         for task in [task for task in executor.running.values() if task.is_due]:
-            record = spawn.read_exit(task.folder, task.key, executor.boot_id)
+            is_browser = isinstance(task.spec, BrowserRun)
+            # The spawner writes none of a browser task; its user can.
+            record = None if is_browser else spawn.read_exit(task.folder, task.key, executor.boot_id)
             told = early.get(task.key)
             seen = told or record
-            is_browser = isinstance(task.spec, BrowserRun)
             evidence = Evidence(
                 boot_id=executor.boot_id,
                 has_exit=seen is not None,
@@ -182,7 +184,8 @@ class Recovery:
             await asyncio.to_thread(remove_tree, temporary)
 
     async def _kill_leftovers(self, task: LiveTask) -> None:
-        if task.boot_id == self._executor.boot_id:
+        # A browser task has no processes but its runner's; what its folder says of others is not to be believed.
+        if task.boot_id == self._executor.boot_id and not isinstance(task.spec, BrowserRun):
             await self._kill(task.folder.name)
 
     async def _end_unwatched(self) -> None:
@@ -221,7 +224,7 @@ class Recovery:
             if spawner is not None:
                 spawner.kill(key)
         for folder in folders:
-            record = spawn.read_started(folder)
+            record = spawn.read_started(folder) if _is_own(folder) else None
             is_ours = record is not None and record.boot_id == executor.boot_id
             if is_ours and folder.name not in alive:
                 await self._kill(folder.name)
@@ -233,3 +236,8 @@ class Recovery:
         """Whether it is an attempt of ours that is over."""
         task_id = key.rpartition(".")[0]
         return task_id not in self._executor.tasks and self._journal.known_digest(task_id) is not None
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether nobody else can write there: the folder of a browser task is its user's."""
+    return folder.lstat().st_uid == os.geteuid()

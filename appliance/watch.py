@@ -13,6 +13,7 @@ from typing import Final
 from appliance import spool
 from appliance.live import LiveTask, boot_s
 from cloudsync.messages import OutputChunk, OutputGap, StepReport, Stream
+from cloudsync.spec import BashExec
 
 # How late live output is at most, and how often spool files are looked at.
 TICK_S: Final = 0.1
@@ -39,6 +40,7 @@ class Follower:
 @dataclass(slots=True)
 class _Watched:
     task: LiveTask
+    streams: tuple[Stream, ...]
     guards: dict[Stream, spool.SpoolGuard] = field(default_factory=dict)
 
 
@@ -55,7 +57,8 @@ class Watch:
 
     def add(self, task: LiveTask) -> None:
         """The task's process has started."""
-        self._watched[task.id] = _Watched(task)
+        # A browser task writes no output, and its user can put a link to anything under those names into its folder.
+        self._watched[task.id] = _Watched(task, STREAMS if isinstance(task.spec, BashExec) else ())
         deadline = task.deadline_boot_s
         if self._timer is None or (deadline is not None and deadline - boot_s() < TICK_S):
             self._arm(TICK_S if deadline is None else min(TICK_S, deadline - boot_s()))
@@ -132,13 +135,13 @@ class Watch:
     def _guard(self, watched: _Watched) -> None:
         if not watched.guards:
             folder = watched.task.folder
-            watched.guards = {name: spool.SpoolGuard(f"{folder}/{name}", self._limit_bytes) for name in STREAMS}
+            watched.guards = {name: spool.SpoolGuard(f"{folder}/{name}", self._limit_bytes) for name in watched.streams}
         for guard in watched.guards.values():
             guard.check()
 
     def _send(self, watched: _Watched, follower: Follower) -> bool:
         """Offer what is new; False where the connection takes no more now."""
-        for name in STREAMS:
+        for name in watched.streams:
             guard = watched.guards.get(name)
             hole = (self._limit_bytes // 2, guard.punched_to) if guard is not None and guard.punched_to else None
             if not send_output(watched.task.id, watched.task.folder, name, follower, hole):
@@ -155,7 +158,7 @@ class Watch:
     def _flush(self, watched: _Watched, follower: Follower) -> None:
         if self._send(watched, follower):
             return
-        for name in STREAMS:
+        for name in watched.streams:
             size = spool.size_bytes(f"{watched.task.folder}/{name}")
             seen = follower.offsets[name]
             if size > seen:

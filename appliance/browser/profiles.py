@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from appliance.folder import sync_folder, write_durably
+from appliance.folder import open_within, sync_folder, write_durably
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +56,11 @@ class Profiles:
             damaged.append(f"{file} is damaged")
         return Loaded(None, _note(name, damaged, "an empty one was used"))
 
-    def draft(self, name: str, task_id: str, left: Path) -> None:
-        """Make the state that a task left durable, beside the last good one; `ValueError` where it is none."""
+    def draft(self, name: str, task_id: str, attempt: Path, left: Path) -> None:
+        """Make the state that a task left in its attempt's folder durable, beside the last good one; `ValueError` where
+        it is none."""
         folder = self._root / name
-        fd = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
+        with os.fdopen(open_within(attempt, left), "rb") as file:
             state = file.read(LIMIT_BYTES + 1)
         if len(state) > LIMIT_BYTES or not _is_state(state):
             raise ValueError(f"the state is no storage state, or has more than {LIMIT_BYTES // 1024**2} MiB")

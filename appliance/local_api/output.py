@@ -18,7 +18,7 @@ from appliance.local_api import content, request as asked
 from appliance.local_api.tasks import Tasks
 from cloudsync.messages import OutputChunk, OutputGap, StepReport, Stream
 from cloudsync.pieces import STREAMS, Piece, Sequence
-from cloudsync.spec import Outcome
+from cloudsync.spec import BashExec, Outcome
 
 # One who does not read holds no more than this; the rest is still in the task's files.
 HELD_BYTES: Final = 1024 * 1024
@@ -92,7 +92,8 @@ class OutputPaths:
         executor = self._engine.executor
         live = executor.tasks.get(row["id"])
         if live is not None:
-            path = f"{live.folder}/{stream}" if live.attempt else ""
+            # What has such a name in the folder of a browser task is not its output, and may be a link to anything.
+            path = f"{live.folder}/{stream}" if live.attempt and isinstance(live.spec, BashExec) else ""
             return content.of_file(request, path, headers={"operis-truncated": "false"})
         outcome = _outcome(executor.outcomes.find(row["id"]))
         output = outcome.stdout if stream == "stdout" else outcome.stderr

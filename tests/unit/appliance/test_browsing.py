@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import time
 import zipfile
 from collections.abc import Iterator
@@ -16,9 +17,13 @@ import psutil
 import pytest
 
 from appliance.browser.supervisor import BrowserLimits
+from appliance.browsing import STATE_FILE
 from appliance.engine import Engine
-from appliance.live import Finished
-from cloudsync.messages import ENTRY_LIMIT_BYTES
+from appliance.live import Finished, boot_s
+from appliance.spawn import boot_id
+from appliance.spawner import kernel
+from appliance.watch import YOUNG_S
+from cloudsync.messages import ENTRY_LIMIT_BYTES, StepReport
 from cloudsync.task import TaskState
 from tests.unit.appliance.browser.stage import Pages
 from tests.unit.appliance.engines import Engines, browse, until
@@ -192,6 +197,25 @@ async def test_a_damaged_profile_falls_back_to_the_one_before_and_says_so(engine
     assert "damaged" in done.outcome.result["notes"][0]
 
 
+async def test_a_profile_is_not_written_through_what_lies_in_the_attempts_folder(
+    engines: Engines, pages: Pages, tmp_path: Path
+) -> None:
+    engine = await engines.open()
+    saved = engines.path / "browser" / "profiles" / "shop" / "state.json"
+    saved.parent.mkdir()
+    os.mkfifo(saved)
+    task_id = await engine.submit(browse(goto(pages), profile="shop"))
+    folder = engine.executor.tasks[task_id].folder
+    await until("the attempt's folder", folder.exists)
+    private = tmp_path / "private"
+    private.write_text("private")
+    (folder / STATE_FILE).symlink_to(private)
+    await asyncio.to_thread(saved.write_bytes, b'{"cookies": [], "origins": []}')
+    done = await engines.wait(task_id)
+    assert (done.state, code(done)) == (TaskState.FAILED, "spawn_failed")
+    assert private.read_text() == "private"
+
+
 async def test_a_profile_serves_one_task_at_a_time_and_holds_up_no_other(engines: Engines, pages: Pages) -> None:
     engine = await engines.open()
     first = await engine.submit(browse(goto(pages), WAIT, profile="shop"))
@@ -356,6 +380,70 @@ async def test_a_lost_spawner_takes_the_browser_along_and_the_next_brings_anothe
     assert steps(done) == [("goto", "succeeded"), ("wait_for", "failed")]
     assert [each for each in tree if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
     assert (await engines.browse(goto(pages))).state is TaskState.SUCCEEDED
+
+
+def forge(folder: Path, victim: psutil.Process, key: str) -> None:
+    """Put into an attempt's folder what its user could: records of the spawner that say what never happened."""
+    boot = boot_id()
+    stat = kernel.read_stat(victim.pid)
+    assert stat is not None
+    process = {"pid": victim.pid, "start_time": stat.start_time, "boot_id": boot, "stamp": 0, "key": key}
+    usage = {"cpu_ms": 1, "max_rss_kb": 1}
+    ended = {"exit_code": 0, "signal": None, "ended_at": 0.0, "usage": usage, "boot_id": boot, "key": key}
+    (folder / "started").write_text(json.dumps(process))
+    (folder / "exit").write_text(json.dumps(ended))
+
+
+@pytest.fixture
+def victim() -> Iterator[psutil.Process]:
+    """A process that is none of the box's."""
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
+        yield psutil.Process(process.pid)
+        process.kill()
+
+
+async def test_what_a_task_writes_into_its_folder_is_no_word_of_the_spawners(
+    engines: Engines, pages: Pages, tmp_path: Path, victim: psutil.Process
+) -> None:
+    engine = await engines.open(spool_limit_bytes=16 * 1024)
+    task_id = await engine.submit(browse(goto(pages), WAIT))
+    await stepped(engine, task_id)
+    task = engine.executor.tasks[task_id]
+    private = tmp_path / "private"
+    private.write_bytes(b"p" * 256 * 1024)
+    (task.folder / "stdout").symlink_to(private)
+    offered: list[object] = []
+
+    def offer(message: object) -> bool:
+        offered.append(message)
+        return True
+
+    engine.executor.follow(task_id, {"stdout": 0, "stderr": 0}, offer)
+    forge(task.folder, victim, task.key)
+    await until("the guard to be due", lambda: boot_s() - (task.started_boot_s or boot_s()) > 4 * YOUNG_S)
+    engines.kill_spawner()
+    done = await engines.wait(task_id)
+    assert (done.state, code(done), done.outcome.exit_code) == (TaskState.INTERRUPTED, "browser_lost", None)
+    assert done.outcome.stdout.total_bytes == 0
+    assert names(done) == set()
+    assert {type(each) for each in offered} == {StepReport}
+    assert private.read_bytes() == b"p" * 256 * 1024
+    assert victim.is_running()
+    assert victim.status() != psutil.STATUS_ZOMBIE
+
+
+async def test_a_folder_that_is_its_users_has_nothing_killed_at_the_start(
+    engines: Engines, victim: psutil.Process
+) -> None:
+    folder = engines.path / "attempts" / "left-behind.1"
+    folder.mkdir(parents=True)
+    engines.path.chmod(0o700)
+    forge(folder, victim, folder.name)
+    os.chown(folder, 65534, 65534)
+    await engines.open()
+    assert not folder.exists()
+    assert victim.is_running()
+    assert victim.status() != psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("moment", ["before the next spawner", "while what it left is ended"])

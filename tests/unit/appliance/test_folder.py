@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import FolderBusy, FolderNewer, FolderUnusable
-from appliance.folder import FORMAT, DataFolder, attempt_key, discard, free_bytes, remove_tree, unusable, write_durably
+from appliance.folder import (
+    FORMAT,
+    DataFolder,
+    attempt_key,
+    discard,
+    free_bytes,
+    open_within,
+    remove_tree,
+    unusable,
+    write_durably,
+)
 
 
 def test_it_is_made_private_with_all_that_it_needs(tmp_path: Path) -> None:
@@ -119,3 +129,23 @@ def test_a_folder_goes_with_whatever_its_task_put_there(tmp_path: Path) -> None:
         discard(folder)
         assert not folder.exists()
     discard(folder)
+
+
+def test_only_a_plain_file_within_a_folder_is_opened_there(tmp_path: Path) -> None:
+    folder = tmp_path / "attempt"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "good").write_text("good")
+    with os.fdopen(open_within(folder, folder / "deep" / "good")) as file:
+        assert file.read() == "good"
+    secret = tmp_path / "secret"
+    secret.write_text("of the daemon")
+    (tmp_path / "other").write_text("of the daemon too")
+    (folder / "symbolic").symlink_to(secret)
+    (folder / "hard").hardlink_to(tmp_path / "other")
+    (folder / "way").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe")
+    for name in ("symbolic", "hard", "way/secret", "pipe", "deep", "../secret", "deep/../../secret", "missing", "."):
+        with pytest.raises(OSError):  # noqa: PT011
+            open_within(folder, folder / name)
+    with pytest.raises(OSError, match="does not lie in the folder"):
+        open_within(folder, secret)

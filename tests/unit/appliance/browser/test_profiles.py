@@ -15,7 +15,7 @@ def state(who: str) -> bytes:
 def saved(profiles: Profiles, tmp_path: Path, who: str, *, succeeded: bool = True) -> None:
     left = tmp_path / "left.json"
     left.write_bytes(state(who))
-    profiles.draft("shop", f"task-{who}", left)
+    profiles.draft("shop", f"task-{who}", tmp_path, left)
     profiles.settle("shop", f"task-{who}", succeeded=succeeded)
 
 
@@ -70,7 +70,7 @@ def test_a_draft_that_a_cut_left_is_settled_by_the_journals_word(root: Path, tmp
     saved(profiles, tmp_path, "ann")
     left = tmp_path / "left.json"
     left.write_bytes(state("bob"))
-    profiles.draft("shop", "task.1:a", left)
+    profiles.draft("shop", "task.1:a", tmp_path, left)
     Profiles(root).sweep(lambda task_id: succeeded and task_id == "task.1:a")
     assert profiles.load("shop").state == state("bob" if succeeded else "ann")
 
@@ -80,7 +80,7 @@ def test_a_cut_between_the_two_renames_loses_nothing(root: Path, tmp_path: Path)
     saved(profiles, tmp_path, "ann")
     left = tmp_path / "left.json"
     left.write_bytes(state("bob"))
-    profiles.draft("shop", "t", left)
+    profiles.draft("shop", "t", tmp_path, left)
     (root / "shop" / STATE).rename(root / "shop" / PREVIOUS)
     assert profiles.load("shop").state == state("ann")
     Profiles(root).sweep(lambda _: True)
@@ -94,8 +94,20 @@ def test_what_is_no_state_or_lies_behind_a_link_is_not_saved(root: Path, tmp_pat
     left = tmp_path / "other.json"
     left.write_text("hello")
     with pytest.raises(ValueError, match="no storage state"):
-        profiles.draft("shop", "t", left)
+        profiles.draft("shop", "t", tmp_path, left)
     left.unlink()
     left.symlink_to(root / "shop" / STATE)
     with pytest.raises(OSError, match="symbolic"):
-        profiles.draft("shop", "t", left)
+        profiles.draft("shop", "t", tmp_path, left)
+
+
+@pytest.mark.parametrize("left", ["elsewhere.json", "attempt/way/elsewhere.json", "attempt/../elsewhere.json"])
+def test_a_state_that_lies_outside_the_attempts_folder_is_not_saved(root: Path, tmp_path: Path, left: str) -> None:
+    attempt = tmp_path / "attempt"
+    attempt.mkdir()
+    (attempt / "way").symlink_to(tmp_path)
+    (tmp_path / "elsewhere.json").write_bytes(state("root"))
+    profiles = Profiles(root)
+    with pytest.raises(OSError):  # noqa: PT011
+        profiles.draft("shop", "t", attempt, tmp_path / left)
+    assert list(root.iterdir()) == []

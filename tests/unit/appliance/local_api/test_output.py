@@ -10,7 +10,7 @@ import pytest
 from appliance.engine import Engine
 from appliance.local_api.output import HELD_BYTES, Feed
 from cloudsync.messages import OutputChunk, OutputGap, StepReport
-from tests.unit.appliance.engines import LIMIT_S, Engines, bash, until
+from tests.unit.appliance.engines import LIMIT_S, Engines, bash, browse, until
 from tests.unit.appliance.local_api.caller import Call, events
 
 
@@ -49,6 +49,18 @@ async def test_a_running_task_shows_what_it_has_written(call: Call, served: Engi
     assert (await call("GET", f"/tasks/{task_id}/output")).body == b"one\n"
     part = await call("GET", f"/tasks/{task_id}/output?stream=stderr", Range="bytes=1-")
     assert (part.status, part.body) == (206, b"h\n")
+
+
+async def test_a_file_that_a_browser_task_calls_its_output_is_not_read(
+    call: Call, served: Engine, tmp_path: Path
+) -> None:
+    task_id = await served.submit(browse({"action": "wait_for", "milliseconds": 600_000}))
+    folder = served.executor.tasks[task_id].folder
+    await until("its folder", folder.exists)
+    (tmp_path / "private").write_text("private")
+    (folder / "stdout").symlink_to(tmp_path / "private")
+    answer = await call("GET", f"/tasks/{task_id}/output")
+    assert (answer.status, answer.body) == (200, b"")
 
 
 async def test_a_waiting_task_has_written_nothing(call: Call, served: Engine) -> None:
