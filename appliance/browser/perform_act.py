@@ -1,6 +1,10 @@
 """Performs the steps that act on a page."""
 
+import asyncio
 import base64
+import errno
+import os
+import stat
 from pathlib import Path
 from typing import Any, Final, assert_never
 
@@ -73,9 +77,11 @@ async def act(step: Acting, scene: Scene) -> Any:
                 timeout=scene.left_ms(),
             )
         case SetInputFiles():
-            files = [_file(file, scene) for file in step.files]
-            if sum(len(file["buffer"]) for file in files) > FILES_LIMIT_BYTES:
-                raise StepFailed(f"the files have more than {FILES_LIMIT_BYTES // 1024**2} MiB together")
+            files: list[FilePayload] = []
+            for file in step.files:
+                files.append(await _file(file, scene))
+                if sum(len(each["buffer"]) for each in files) > FILES_LIMIT_BYTES:
+                    raise StepFailed(f"the files have more than {FILES_LIMIT_BYTES // 1024**2} MiB together")
             await scene.locate(step, step.selector).set_input_files(files, timeout=scene.left_ms())
         case DragTo():
             await scene.locate(step, step.selector).drag_to(
@@ -159,7 +165,7 @@ def _several(wanted: Any) -> Any:
     return list(wanted) if isinstance(wanted, tuple) else wanted
 
 
-def _file(file: str | InlineFile, scene: Scene) -> FilePayload:
+async def _file(file: str | InlineFile, scene: Scene) -> FilePayload:
     """A file as Playwright takes it, read here: the browser itself is never handed a path of the box."""
     if isinstance(file, InlineFile):
         content = base64.b64decode(file.data_b64) if file.data_b64 is not None else (file.text or "").encode()
@@ -172,10 +178,23 @@ def _file(file: str | InlineFile, scene: Scene) -> FilePayload:
             hint="name one by its artifact's name, or by an absolute path on the box",
         )
     try:
-        if path.stat().st_size > FILES_LIMIT_BYTES:
-            raise StepFailed(f"'{file[:200]}' has more than {FILES_LIMIT_BYTES // 1024**2} MiB")
-        content = path.read_bytes()
+        content = await asyncio.to_thread(_read, path)
     except OSError as error:
         raise StepFailed(f"'{file[:200]}' cannot be read: {error.strerror}") from None
+    if len(content) > FILES_LIMIT_BYTES:
+        raise StepFailed(f"'{file[:200]}' has more than {FILES_LIMIT_BYTES // 1024**2} MiB")
     media_type = "application/octet-stream" if kept is None else kept.media_type
     return {"name": path.name if kept is None else kept.name, "mimeType": media_type, "buffer": content}
+
+
+def _read(path: Path) -> bytes:
+    """What a plain file has, or one byte more than may be handed over. A link is followed: who reads here may read no
+    more than the task. What is no plain file may have no end, or never begin. Raises `OSError`."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(FILES_LIMIT_BYTES + 1)
+    finally:
+        os.close(fd)

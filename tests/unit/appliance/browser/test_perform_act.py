@@ -1,5 +1,6 @@
 """Acting on a page."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,15 @@ async def test_file_that_is_not_there_is_said(stage: Stage, tmp_path: Path) -> N
     assert f"'{missing}' cannot be read: No such file or directory" in await stage.fails(
         html, {**choose, "files": [missing]}
     )
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for endless in (pipe, Path("/dev/zero"), tmp_path):
+        said = await stage.fails(html, {**choose, "files": [str(endless)], "timeout_s": 10})
+        assert f"'{endless}' cannot be read: it is no plain file" in said
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "plain")
+    (tmp_path / "plain").write_text("plain")
+    assert await stage.on(html, {**choose, "files": [str(link)]}) is None
     large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(200 * 1024 * 1024)
