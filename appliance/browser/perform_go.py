@@ -9,7 +9,7 @@ from playwright.async_api import Error, Page, Response, TimeoutError as NotInTim
 from appliance.browser.allow import scheme_allowed, scheme_of
 from appliance.browser.errors import StepFailed
 from appliance.browser.http1 import MARKER
-from appliance.browser.patterns import expression, glob, is_address, shown
+from appliance.browser.patterns import is_address, shown
 from appliance.browser.scene import Scene
 from cloudsync.step.base import Pattern
 from cloudsync.step.go import Back, Forward, Goto, Reload, WaitFor, WaitUntil
@@ -106,17 +106,32 @@ async def _wait(step: WaitFor, scene: Scene) -> Any:
     elif step.load_state is not None:
         await page.wait_for_load_state(step.load_state, timeout=timeout)
     elif step.url is not None:
-        wanted = expression(step.url) if isinstance(step.url, Pattern) else glob(step.url)
-        try:
-            await page.wait_for_url(wanted, timeout=timeout, wait_until="commit")
-        except NotInTime:
-            raise StepFailed(f"the address did not become {shown(step.url)}") from None
-        return page.url
+        return await _address(step.url, scene)
     elif step.response is not None:
         return await _response(step, step.response, scene)
     elif step.milliseconds is not None:
         await asyncio.sleep(step.milliseconds / 1000)
     return None
+
+
+async def _address(wanted: str | Pattern, scene: Scene) -> str:
+    failures: list[StepFailed] = []
+
+    def is_wanted(url: str) -> bool:
+        # Playwright calls this where an error would be lost, so the wait ends with it instead.
+        try:
+            return is_address(wanted, url)
+        except StepFailed as failed:
+            failures.append(failed)
+            return True
+
+    try:
+        await scene.page.wait_for_url(is_wanted, timeout=scene.left_ms(), wait_until="commit")
+    except NotInTime:
+        raise StepFailed(f"the address did not become {shown(wanted)}") from None
+    if failures:
+        raise failures[0]
+    return scene.page.url
 
 
 async def _response(step: WaitFor, wanted: str | Pattern, scene: Scene) -> Any:

@@ -109,7 +109,8 @@ class Part(BaseModel):
 
 
 class Pattern(Part):
-    """A regular expression, searched for anywhere in the text (Python's `re`)."""
+    """A regular expression, searched for anywhere in the text (Python's `re`). One whose search takes more than half a
+    second of the processor fails its step."""
 
     regex: Annotated[Filled, AfterValidator(_regular_expression)]
     """The expression; `{{…}}` in it is filled in before it is compiled."""

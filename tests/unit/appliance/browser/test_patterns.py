@@ -1,9 +1,13 @@
 """Addresses and texts that a step wants."""
 
+import signal
+import time
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from appliance.browser.patterns import glob, is_address, is_text, shown, squeezed
+from appliance.browser.errors import StepFailed
+from appliance.browser.patterns import LIMIT_S, glob, is_address, is_text, shown, squeezed
 from cloudsync.step.base import Pattern
 
 
@@ -47,3 +51,21 @@ def test_white_space_of_texts_does_not_matter() -> None:
 
 def test_wish_is_shown_as_what_it_is() -> None:
     assert (shown("a"), shown(Pattern(regex="a"))) == ("'a'", "/a/")
+
+
+@pytest.mark.parametrize("regex", ["(a+)+$", "(a|a)*b", "(?:.*){9}b", r"(\w+\s?)+$"])
+def test_an_expression_that_backtracks_is_given_up_and_the_next_is_not(regex: str) -> None:
+    before = signal.getsignal(signal.SIGVTALRM)
+    began_s = time.process_time()
+    with pytest.raises(StepFailed, match="takes more than") as caught:
+        is_text(Pattern(regex=regex), "a" * 60 + "!" + "a" * 200_000 + "!", exact=False)
+    assert time.process_time() - began_s < 4 * LIMIT_S
+    assert "repetitions" in caught.value.hint
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGVTALRM) is before
+    assert is_text(Pattern(regex="a!$"), "a" * 200_000 + "!", exact=False)
+
+
+def test_a_glob_that_backtracks_is_given_up_too() -> None:
+    with pytest.raises(StepFailed, match="takes more than"):
+        is_address("http://" + "**a" * 12 + "b", "http://" + "a" * 5000)

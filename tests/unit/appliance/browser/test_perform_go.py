@@ -150,6 +150,7 @@ async def test_wait_for_one_thing(stage: Stage, wait: dict[str, Any], script: st
         ({"selector": "#late"}, 'waiting for locator("#late").first to be visible; locator resolved to hidden'),
         ({"text": "nothing like it"}, 'waiting for get_by_text("nothing like it").first'),
         ({"url": "**/elsewhere"}, "the address did not become '**/elsewhere'"),
+        ({"url": "**/pa"}, "the address did not become '**/pa'"),
         ({"response": "**/never"}, "no response from '**/never' came; "),
         ({"response": "**/page", "status": 201}, "of the address with status 200"),
     ],
@@ -157,6 +158,13 @@ async def test_wait_for_one_thing(stage: Stage, wait: dict[str, Any], script: st
 async def test_wait_for_what_does_not_come_says_what_was_there(stage: Stage, wait: dict[str, Any], said: str) -> None:
     message = await stage.fails(LATER % "", {"action": "wait_for", "timeout_s": 0.5, **wait})
     assert said in message
+
+
+@pytest.mark.parametrize("later", ["", "setTimeout(() => history.pushState(null, '', `?${'a'.repeat(60)}!`), 200)"])
+async def test_an_address_by_an_expression_that_backtracks_is_given_up(stage: Stage, later: str) -> None:
+    at_once = "" if later else f"history.replaceState(null, '', '?{'a' * 60}!')"
+    step = {"action": "wait_for", "url": {"regex": "(a+)+#"}, "timeout_s": 20}
+    assert "takes more than 0.5 s" in await stage.fails(f"<script>{at_once}{later}</script>", step)
 
 
 async def test_wait_for_a_response_counts_what_came_since_the_step_before_began(stage: Stage) -> None:
