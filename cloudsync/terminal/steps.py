@@ -20,8 +20,6 @@ READING: Final = frozenset(
 )  # fmt: skip
 # HTTP statuses from here on are no success (RFC 9110, section 15.5).
 _NO_SUCCESS: Final = 400
-# A task that ended so was amid a step.
-_CUT_OFF: Final = frozenset({"timed_out", "cancelled", "interrupted"})
 VALUE_LINES: Final = 20
 # A log may have lines of any length.
 _WIDE: Final = 10_000
@@ -71,8 +69,6 @@ class Steps:
         for index, result in enumerate(results, 1):
             if index > self._shown:
                 self._print(index, result)
-        if len(results) < len(self._steps) and task.get("state") in _CUT_OFF and task.get("attempt"):
-            self._write("failed", len(results) + 1, self._words(len(results) + 1), ": did not end")
         for index, result in enumerate(results, 1):
             value = result.get("value")
             if value is not None and result.get("action") in READING:
@@ -90,8 +86,11 @@ class Steps:
         state = str(step.get("state"))
         name = step.get("name") or ("" if index <= len(self._steps) else step.get("action"))
         words = plain(str(name)) if name else self._words(index)
-        took = "" if state == "skipped" else f" {times.span(int(step.get('duration_ms') or 0) / 1000)}"
-        self._write(state, index, words, took)
+        if (step.get("error") or {}).get("code") == "cut_off":
+            end = ": did not end"
+        else:
+            end = "" if state == "skipped" else f" {times.span(int(step.get('duration_ms') or 0) / 1000)}"
+        self._write(state, index, words, end)
 
     def _write(self, state: str, index: int, words: str, end: str) -> None:
         """One line, in the width of a terminal."""

@@ -83,9 +83,10 @@ def test_a_page_that_was_refused_is_said() -> None:
 
 
 def test_a_step_that_the_end_cut_off_is_named() -> None:
-    task = {"state": "timed_out", "attempt": 1, "result": {"steps": [result("succeeded", action="goto")]}}
+    cut_off = {**result("failed", action="click"), "error": {"code": "cut_off"}}
+    task = {"state": "timed_out", "result": {"steps": [result("succeeded", action="goto"), cut_off]}}
     assert shown(report(1), task=task)[1:] == ["✗ 2 click text=More: did not end"]
-    assert shown(task={"state": "cancelled", "attempt": 0}) == []
+    assert shown(task={"state": "cancelled"}) == []
 
 
 def test_steps_that_did_not_fit_are_counted_and_no_other_gets_their_number() -> None:
