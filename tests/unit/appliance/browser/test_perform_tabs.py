@@ -66,16 +66,16 @@ async def test_tab_that_closes_itself_gives_way_to_the_one_before(stage: Stage) 
     assert value == "main"
 
 
-async def test_tab_on_a_page_that_reloads_itself_is_closed(stage: Stage) -> None:
+@pytest.mark.parametrize("_", range(5))
+async def test_tab_on_a_page_that_reloads_itself_is_closed(stage: Stage, _: int) -> None:
     stage.pages.at["/restless"] = "<meta http-equiv=refresh content=0><p>again</p>"
-    for _ in range(5):
-        value = await stage.on(
-            "<title>main</title>",
-            {"action": "new_tab", "url": "@/restless", "wait_until": "commit"},
-            {"action": "close_tab", "timeout_s": 5},
-            TITLE,
-        )
-        assert value == "main"
+    value = await stage.on(
+        "<title>main</title>",
+        {"action": "new_tab", "url": "@/restless", "wait_until": "commit"},
+        {"action": "close_tab", "timeout_s": 5},
+        TITLE,
+    )
+    assert value == "main"
 
 
 async def test_page_that_opens_tabs_without_end_gets_no_more_than_there_may_be(stage: Stage) -> None:
