@@ -14,7 +14,6 @@ from appliance.browser.allow import AllowPolicy
 from appliance.browser.dial import Upstream
 from appliance.browser.errors import BrowserStuck, ContextRefused
 from appliance.browser.guard import Guard
-from appliance.browser.near import near_networks
 from appliance.browser.proxy import FilterProxy
 from cloudsync.complaint import complaints
 from cloudsync.spec import BrowserRun, ErrorBody, UpstreamProxy
@@ -56,11 +55,6 @@ class Contexts:
         self._ahead = ahead
         self._ready: list[Fresh] = []
 
-    @property
-    def ready(self) -> int:
-        """How many are made ahead."""
-        return len(self._ready)
-
     async def make_one_ahead(self) -> bool:
         """Make one that is missing; whether another one is."""
         if len(self._ready) < self._ahead:
@@ -76,7 +70,7 @@ class Contexts:
         options = self._options(spec, secrets)
         if state_file is not None:
             options["storage_state"] = state_file
-        policy = AllowPolicy.of(spec.allow, near_networks())
+        policy = AllowPolicy.of(spec.allow)
         if options or spec.proxy is not None:
             try:
                 upstream = self._upstream(spec.proxy, secrets)

@@ -14,15 +14,12 @@ OF_AN_ERROR: Final = "chrome-error"
 # The viewer of PDF files, whose frames are an extension's.
 OF_A_VIEWER: Final = "chrome-extension"
 END_LIMIT_S: Final = 5.0
-SEEN_KEPT: Final = 100
 
 
 class Guard:
     """Watches one context from its making to its close. The proxy holds without it: this is a second line."""
 
     def __init__(self, context: BrowserContext) -> None:
-        self.seen: list[str] = []
-        """The URLs that were ended, oldest first."""
         self._ending: set[asyncio.Task[None]] = set()
         context.on("page", self._watch)
         for page in context.pages:
@@ -35,8 +32,6 @@ class Guard:
     def _navigated(self, frame: Frame) -> None:
         if shown(frame.url, is_page=frame.parent_frame is None):
             return
-        if len(self.seen) < SEEN_KEPT:
-            self.seen.append(frame.url)
         task = asyncio.get_running_loop().create_task(_end(frame))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

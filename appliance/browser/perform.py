@@ -60,7 +60,6 @@ class StepsOutcome:
 
     state: StepsState
     error: ErrorBody | None
-    results: list[StepResult]
     files: list[ArtifactFile] = field(default_factory=list)
     saved_state_wanted: bool = False
     page: Page | None = None
@@ -109,7 +108,7 @@ class _Performance:
         self._secrets = secrets
         self._redact = Redactor(secrets)
         self._on_step = on_step
-        self._results: list[StepResult] = []
+        self._told = 0
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> StepsOutcome:
@@ -121,14 +120,13 @@ class _Performance:
             error = await self._perform(index, step)
             if error is not None:
                 break
-        for index in range(len(self._results), len(self._spec.steps)):
+        for index in range(self._told, len(self._spec.steps)):
             step = self._spec.steps[index]
             self._tell(index, StepResult(action=step.action, name=step.name, state=StepState.SKIPPED))
         tabs = self.scene.tabs
         return StepsOutcome(
             state=StepsState.SUCCEEDED if error is None else StepsState.FAILED,
             error=error,
-            results=self._results,
             files=self._files(),
             saved_state_wanted=error is None and self.scene.is_profile_wanted,
             page=tabs.current if tabs.pages else None,
@@ -221,7 +219,7 @@ class _Performance:
         return True
 
     def _tell(self, index: int, result: StepResult) -> None:
-        self._results.append(result)
+        self._told += 1
         self._on_step(index, result)
 
     def _files(self) -> list[ArtifactFile]:

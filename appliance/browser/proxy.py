@@ -7,7 +7,7 @@ made it; the name is looked up here, once, and the connection goes to just the a
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Final, Self
 from urllib.parse import urlsplit
 
@@ -24,22 +24,10 @@ BACKLOG: Final = 128
 # A name keeps its addresses this long, as in a browser: its page's connections all go to the same ones.
 NAME_KEPT_S: Final = 60.0
 NAMES_KEPT: Final = 1000
-BLOCKED_KEPT: Final = 1000
+REASONS_KEPT: Final = 1000
 
 _DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _OWN: Final = frozenset({Kind.LOOPBACK, Kind.UNSPECIFIED})
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """A request that was refused."""
-
-    host: str
-    port: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"blocked: {self.reason}"
 
 
 class FilterProxy:
@@ -48,8 +36,6 @@ class FilterProxy:
     _own_ports: ClassVar[set[int]] = set()
 
     def __init__(self, policy: AllowPolicy, resolver: Resolver, upstream: Upstream | None, user: int) -> None:
-        self.blocked: list[Blocked] = []
-        """What was refused, oldest first; at most `BLOCKED_KEPT`."""
         self.upstream = upstream
         self.server = ""
         """What a context is given as `proxy["server"]`."""
@@ -91,7 +77,6 @@ class FilterProxy:
         self._policy = _with_near(policy)
         self._names.clear()
         self._reasons.clear()
-        self.blocked.clear()
         for relay in tuple(self._relays):
             relay.abort()
 
@@ -157,10 +142,7 @@ class FilterProxy:
 
     def refused(self, host: Host, port: int, reason: str) -> None:
         """Notes a request that is refused."""
-        blocked = Blocked(str(host), port, reason)
-        if len(self.blocked) < BLOCKED_KEPT:
-            self.blocked.append(blocked)
-        self._note(host, port, str(blocked))
+        self._note(host, port, f"blocked: {reason}")
 
     def failed(self, host: Host, port: int, reason: str) -> None:
         """Notes a request that might go where it wants, and could not."""
@@ -168,7 +150,7 @@ class FilterProxy:
 
     def _note(self, host: Host, port: int, reason: str) -> None:
         self._reasons.pop((host, port), None)
-        while len(self._reasons) >= BLOCKED_KEPT:
+        while len(self._reasons) >= REASONS_KEPT:
             del self._reasons[next(iter(self._reasons))]
         self._reasons[host, port] = reason
 

@@ -86,7 +86,6 @@ class Runner:
         self._attempts: dict[str, Attempt] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._filling: asyncio.Task[None] | None = None
-        self._tasks_done = 0
         self._is_quitting = False
         self._ended_page: memory.EndedPage | None = None
 
@@ -137,7 +136,6 @@ class Runner:
             fresh = None
         self.say(done)
         del self._attempts[run.key]
-        self._tasks_done += 1
         if fresh is not None:
             await self._close(fresh)
         if self._is_quitting:
@@ -256,8 +254,7 @@ class Runner:
 
     def measure(self) -> None:
         """Tell the daemon what all takes."""
-        pss_mib = memory.tree_pss_mib(os.getpid())
-        self.say(Memory(pss_mib=pss_mib, tasks_done=self._tasks_done, contexts_ready=self._contexts.ready))
+        self.say(Memory(pss_mib=memory.tree_pss_mib(os.getpid())))
 
     async def watch_memory(self) -> NoReturn:
         """End a page that takes more than the whole browser may: its task fails, the others go on."""

@@ -127,9 +127,9 @@ class Supervisor:
         if self._is_wanted:
             self._ensure()
 
-    def detach(self) -> set[str]:
-        """The spawner is lost, and its runners with it: nobody says any more when nothing of them lives. Their keys;
-        attempts that were in hand are recovery's now."""
+    def detach(self) -> None:
+        """The spawner is lost, and its runners with it: nobody says any more when nothing of them lives. Attempts that
+        were in hand are recovery's now."""
         self._spawner = None
         self._pending.clear()
         self._current = self._next = None
@@ -138,7 +138,6 @@ class Supervisor:
             seat.stage = Stage.LOST
             seat.attempts.clear()
             seat.close()
-        return set(lost)
 
     @property
     def keys(self) -> set[str]:

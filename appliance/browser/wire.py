@@ -152,8 +152,6 @@ class Memory(_Message):
 
     type: Literal["memory"] = "memory"
     pss_mib: int
-    tasks_done: int
-    contexts_ready: int
 
 
 class Worn(_Message):

@@ -95,11 +95,17 @@ class Stage:
     told: list[tuple[int, StepResult]] = field(default_factory=list)
     _told: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def results(self) -> list[StepResult]:
+        """Those of the steps that were performed last."""
+        return [result for _, result in self.told]
+
     async def first_told(self) -> None:
         """Wait until a step has ended."""
         await self._told.wait()
 
-    def _tell(self, index: int, result: StepResult) -> None:
+    def tell(self, index: int, result: StepResult) -> None:
+        """Take a step's result."""
         self.told.append((index, result))
         self._told.set()
 
@@ -107,6 +113,7 @@ class Stage:
         self, *steps: dict[str, Any], secrets: Mapping[str, str] | None = None, **more: Any
     ) -> StepsOutcome:
         """Perform these steps; in their texts `@/` stands for the server's address."""
+        self.told.clear()
         time_s = more.pop("time_s", 60.0)
         spec = self.spec(*steps, **more)
         return await run_steps(
@@ -115,7 +122,7 @@ class Stage:
             folder=self.folder,
             deadline_s=asyncio.get_running_loop().time() + time_s,
             secrets=secrets or {},
-            on_step=self._tell,
+            on_step=self.tell,
         )
 
     def spec(self, *steps: dict[str, Any], **more: Any) -> BrowserRun:
@@ -135,7 +142,7 @@ class Stage:
         """The values of these steps, none of which fails."""
         outcome = await self.perform(*steps, **more)
         assert outcome.error is None, outcome.error
-        return [result.value for result in outcome.results]
+        return [result.value for result in self.results]
 
     async def on(self, html: str, *steps: dict[str, Any], **more: Any) -> Any:
         """The value of the last of these steps, on a page of this HTML."""
@@ -146,8 +153,8 @@ class Stage:
         """What is said of the last of these steps, which fails, on a page of this HTML."""
         self.pages.at["/page"] = html
         outcome = await self.perform({"action": "goto", "url": "@/page"}, *steps, **more)
-        assert outcome.error is not None, outcome.results
-        assert [result.state for result in outcome.results[:-1]] == ["succeeded"] * len(steps), outcome.results
+        assert outcome.error is not None, self.results
+        assert [result.state for result in self.results[:-1]] == ["succeeded"] * len(steps), self.results
         return f"{outcome.error.code}: {outcome.error.message}"
 
 

@@ -30,7 +30,7 @@ async def contexts(started: tuple[Playwright, Browser]) -> AsyncIterator[Context
     """Two of them ahead, once they are made."""
     contexts = Contexts(*started, ahead=2)
     yield contexts
-    while contexts.ready:
+    while contexts._ready:
         await contexts.close(await contexts.take(spec(), None, {}))
 
 
@@ -42,9 +42,9 @@ def spec(**fields: Any) -> BrowserRun:
 async def test_as_many_are_made_ahead_as_were_asked_for_and_taken_first(contexts: Contexts) -> None:
     assert await contexts.make_one_ahead()
     assert not await contexts.make_one_ahead()
-    assert contexts.ready == 2
+    assert len(contexts._ready) == 2
     taken = [await contexts.take(spec(), None, {}) for _ in range(3)]
-    assert contexts.ready == 0
+    assert len(contexts._ready) == 0
     assert len({id(fresh.context) for fresh in taken}) == len({fresh.proxy.server for fresh in taken}) == 3
     assert [[page.url for page in fresh.context.pages] for fresh in taken] == [["about:blank"]] * 3
     for fresh in taken:
@@ -75,7 +75,7 @@ async def test_a_task_with_wishes_gets_one_made_for_it_and_leaves_those_ahead(co
     fresh = await contexts.take(
         spec(user_agent="{{secret:agent}}", viewport={"width": 500, "height": 400}), None, {"agent": "ours"}
     )
-    assert contexts.ready == 1
+    assert len(contexts._ready) == 1
     look = "() => [navigator.userAgent, innerWidth, innerHeight]"
     assert await fresh.context.pages[0].evaluate(look) == ["ours", 500, 400]
     await contexts.close(fresh)

@@ -43,7 +43,7 @@ async def test_a_page_that_shows_a_file_is_emptied(tmp_path: Path) -> None:
         try:
             context = await browser.new_context()
             before = await context.new_page()
-            guard = Guard(context)
+            Guard(context)
             after = await context.new_page()
             for page in (before, after):
                 async with page.expect_event(
@@ -53,6 +53,5 @@ async def test_a_page_that_shows_a_file_is_emptied(tmp_path: Path) -> None:
                     with suppress(Error):
                         await page.goto(f"file://{tmp_path}/a.html")
                 assert page.url == "about:blank"
-            assert guard.seen == [f"file://{tmp_path}/a.html"] * 2
         finally:
             await browser.close()

@@ -38,33 +38,33 @@ async def test_steps_run_in_order_and_each_is_told_as_it_ends(stage: Stage) -> N
         GOTO, {"action": "text", "selector": "h1", "name": "heading"}, {"action": "screenshot"}
     )
     assert (outcome.state, outcome.error) == ("succeeded", None)
-    goto, text, shot = outcome.results
+    goto, text, shot = stage.results
     assert goto.value == {"url": f"{stage.pages.url}/", "status": 200}
     assert (text.action, text.name, text.state, text.value) == ("text", "heading", "succeeded", "Hello there")
     assert shot.value == "03-screenshot.png"
-    assert stage.told == list(enumerate(outcome.results))
+    assert [index for index, _ in stage.told] == [0, 1, 2]
     (file,) = outcome.files
     assert (file.name, file.media_type, file.path.read_bytes()[:4]) == ("03-screenshot.png", "image/png", b"\x89PNG")
 
 
 async def test_first_step_that_fails_ends_the_task_and_the_rest_are_skipped(stage: Stage) -> None:
     outcome = await stage.perform(GOTO, {**FAILS, "name": "the button"}, TITLE)
-    assert [result.state for result in outcome.results] == ["succeeded", "failed", "skipped"]
-    assert stage.told == list(enumerate(outcome.results))
+    assert [result.state for result in stage.results] == ["succeeded", "failed", "skipped"]
+    assert [index for index, _ in stage.told] == [0, 1, 2]
     assert outcome.error is not None
     assert outcome.error.code == "step_failed"
     assert outcome.error.message == (
         f"step 2 (click) 'the button': not done within 0.3 s: waiting for locator(\"#none\") (on {stage.pages.url}/)"
     )
-    assert outcome.results[1].error == outcome.error
+    assert stage.results[1].error == outcome.error
     assert outcome.page is stage.context.pages[0]
 
 
 async def test_step_that_may_fail_does_not_end_the_task(stage: Stage) -> None:
     outcome = await stage.perform(GOTO, {**FAILS, "continue_on_error": True}, TITLE)
     assert (outcome.state, outcome.error) == ("succeeded", None)
-    assert [result.state for result in outcome.results] == ["succeeded", "failed", "succeeded"]
-    assert outcome.results[1].error is not None
+    assert [result.state for result in stage.results] == ["succeeded", "failed", "succeeded"]
+    assert stage.results[1].error is not None
 
 
 async def test_context_without_a_page_gets_one(stage: Stage) -> None:
@@ -132,7 +132,7 @@ async def test_secret_is_used_and_stands_in_nothing_that_is_told(stage: Stage) -
         secrets=SECRETS,
     )
     hidden = "{{secret:pass}}"
-    results = outcome.results
+    results = stage.results
     assert (results[3].value, results[4].value) == (hidden, hidden)
     assert results[5].value[0] == hidden
     assert results[5].value[4] == {hidden: f"before {hidden} after"}
@@ -170,12 +170,12 @@ async def test_value_that_is_too_long_is_cut_and_saved_whole(stage: Stage) -> No
 
 
 async def test_secret_at_the_place_of_a_cut_does_not_show_its_beginning(stage: Stage) -> None:
-    outcome = await stage.perform(
+    await stage.perform(
         GOTO,
         {"action": "evaluate", "expression": "s => 'x'.repeat(65430) + s + 'y'.repeat(1000)", "arg": "{{secret:long}}"},
         secrets={"long": "abcdefghijkl" * 20},
     )
-    assert "abc" not in str(outcome.results[1].value)
+    assert "abc" not in str(stage.results[1].value)
 
 
 async def test_time_of_the_task_ends_the_step_in_hand(stage: Stage) -> None:
@@ -184,7 +184,7 @@ async def test_time_of_the_task_ends_the_step_in_hand(stage: Stage) -> None:
     assert 1.9 < time.monotonic() - began < 6
     assert outcome.error is not None
     assert outcome.error.code == "timed_out"
-    assert [result.state for result in outcome.results] == ["succeeded", "failed", "skipped"]
+    assert [result.state for result in stage.results] == ["succeeded", "failed", "skipped"]
 
 
 async def test_time_that_is_over_lets_no_step_go_on(stage: Stage) -> None:
@@ -192,7 +192,7 @@ async def test_time_that_is_over_lets_no_step_go_on(stage: Stage) -> None:
     outcome = await stage.perform(GOTO, wait, {**TITLE, "continue_on_error": True}, time_s=2.0)
     assert outcome.error is not None
     assert outcome.error.code == "timed_out"
-    assert [result.state for result in outcome.results] == ["succeeded", "failed", "skipped"]
+    assert [result.state for result in stage.results] == ["succeeded", "failed", "skipped"]
 
 
 async def test_page_that_hangs_in_a_script_fails_its_step_in_time(stage: Stage) -> None:
@@ -262,19 +262,19 @@ async def behind_a_filter(
     try:
         spec = stage.spec(*steps)
         deadline_s = asyncio.get_running_loop().time() + 20
-        outcome = await run_steps(
+        await run_steps(
             context,
             spec,
             folder=folder,
             deadline_s=deadline_s,
             secrets={},
-            on_step=lambda *_: None,
+            on_step=stage.tell,
             explain=proxy.explain,
         )
     finally:
         await context.close()
         await proxy.close()
-    return outcome.results
+    return stage.results
 
 
 @pytest.mark.parametrize("action", ["goto", "download"])

@@ -38,7 +38,7 @@ async def test_screenshot_is_kept_in_its_format_under_its_name(
     stage.pages.at["/page"] = PAGE
     outcome = await stage.perform(GOTO, {"action": "screenshot", **step})
     (file,) = outcome.files
-    assert (outcome.results[1].value, file.name) == (name, name)
+    assert (stage.results[1].value, file.name) == (name, name)
     assert file.media_type == f"image/{name.rpartition('.')[2]}"
     assert file.path.read_bytes().startswith(start)
     assert file.path.parent == stage.folder
@@ -84,7 +84,7 @@ async def test_page_whose_font_never_comes_is_shown_without_it(stage: Stage) -> 
         release.set()
     assert outcome.error is None
     assert [file.path.read_bytes()[:4] for file in outcome.files] == [b"\x89PNG"] * 2
-    assert FONTS_LIMIT_S * 1000 <= outcome.results[1].duration_ms < FONTS_LIMIT_S * 1000 + 5000
+    assert FONTS_LIMIT_S * 1000 <= stage.results[1].duration_ms < FONTS_LIMIT_S * 1000 + 5000
 
 
 async def test_page_is_printed(stage: Stage) -> None:
@@ -109,7 +109,7 @@ async def test_file_that_a_click_starts_is_kept(stage: Stage) -> None:
     outcome = await stage.perform(GOTO, {"action": "download", "selector": "a"}, {"action": "title"})
     assert outcome.error is None
     (file,) = outcome.files
-    assert outcome.results[1].value == {
+    assert stage.results[1].value == {
         "file": "report 1.pdf",
         "suggested_name": "report 1.pdf",
         "url": f"{stage.pages.url}/get?secret=1",
@@ -139,7 +139,7 @@ async def test_file_at_an_address_is_kept_whatever_the_browser_would_do_with_it(
     assert file.name.endswith(name)
     assert "/" not in file.name
     assert file.path.read_bytes() == b"content"
-    assert outcome.results[2].value == "here"
+    assert stage.results[2].value == "here"
 
 
 async def test_download_takes_the_cookies_of_the_browser(stage: Stage) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from appliance.browser.allow import AllowPolicy
 from appliance.browser.dial import Resolver
-from appliance.browser.proxy import BLOCKED_KEPT, FilterProxy
+from appliance.browser.proxy import REASONS_KEPT, FilterProxy
 from cloudsync.hosts import Address
 from tests.unit.appliance.browser.sites import Client, names, site
 
@@ -35,7 +35,7 @@ async def test_a_granted_site_is_reached_by_request_and_by_tunnel() -> None:
             assert await client.tunnel(there.at) == 200
             client.send("GET / HTTP/1.1\r\n\r\n")
             assert await client.answer() == (200, b"hello")
-        assert proxy.blocked == []
+        assert proxy.explain(None) is None
 
 
 async def test_what_is_not_granted_is_refused_with_the_reason_and_never_connected_to() -> None:
@@ -49,11 +49,9 @@ async def test_what_is_not_granted_is_refused_with_the_reason_and_never_connecte
         async with Client.of(proxy) as client:
             assert await client.tunnel(f"x.example:{there.port}") == 403
         assert there.connections == 0
-        assert [(blocked.host, blocked.port) for blocked in proxy.blocked] == [
-            ("127.0.0.1", there.port),
-            ("x.example", there.port),
-        ]
-        assert str(proxy.blocked[1]).startswith("blocked: host x.example resolves to 127.0.0.1, which is not public")
+        assert (proxy.explain(f"http://{there.at}/") or "").startswith("blocked: 127.0.0.1 is not public")
+        said = proxy.explain(f"http://x.example:{there.port}/") or ""
+        assert said.startswith("blocked: host x.example resolves to 127.0.0.1, which is not public")
 
 
 async def test_a_name_that_answers_differently_each_time_is_judged_by_what_is_connected_to() -> None:
@@ -103,7 +101,6 @@ async def test_a_name_without_an_address_is_said_to_have_none() -> None:
         status, body = await client.get("http://nowhere.example/")
         assert status == 502
         assert b"nowhere.example: has no address" in body
-        assert proxy.blocked == []
         assert proxy.explain("http://nowhere.example/x") == "nowhere.example: has no address"
 
 
@@ -167,6 +164,7 @@ async def test_a_closed_proxy_holds_nothing_open() -> None:
 
 async def test_only_so_many_refusals_are_kept() -> None:
     async with filtering() as proxy:
-        for number in range(BLOCKED_KEPT + 5):
+        for number in range(1, REASONS_KEPT + 6):
             proxy.refused("x.example", number, "no")
-        assert len(proxy.blocked) == BLOCKED_KEPT
+        kept = [number for number in range(1, REASONS_KEPT + 6) if proxy.explain(f"http://x.example:{number}/")]
+        assert kept == list(range(6, REASONS_KEPT + 6))

@@ -47,7 +47,7 @@ def test_what_the_daemon_says_is_read_as_it_was_said(message: BaseModel) -> None
             error=ERROR,
             files=(wire.LeftFile(name="a", media_type="b", path="c"),),
         ),
-        wire.Memory(pss_mib=1, tasks_done=2, contexts_ready=3),
+        wire.Memory(pss_mib=1),
         wire.Worn(why="w"),
         wire.Lost(what="w"),
     ],
