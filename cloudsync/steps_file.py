@@ -8,6 +8,8 @@ from cloudsync.errors import StepsUnreadable
 
 # Far above any task that a hub takes; what a YAML file repeats by reference grows beyond what it seems.
 NODES_LIMIT: Final = 100_000
+# A question mark; one that begins a line says that a key follows.
+_MARK: Final = re.compile(r"^(?P<key>[ -]*\?(?=\s))|\?", re.MULTILINE)
 _STR, _SEQ, _MAP = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 # The scalars of YAML 1.2's core schema, less octals: no `yes`, no dates, no base 60.
 _SCALARS: Final = {
@@ -88,7 +90,7 @@ def _load_yaml(text: str) -> Any:
 
     # Between braces PyYAML ends a text at each question mark, as in an address with a query; YAML does not.
     stand_in = next((one for one in map(chr, range(0x10FFFD, 0x10FF00, -1)) if one not in text), "?")
-    text = text.replace("?", stand_in)
+    text = _MARK.sub(lambda found: found[0] if found["key"] is not None else stand_in, text)
     for kind, (pattern, first) in _SCALARS.items():
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", pattern, first)
     try:

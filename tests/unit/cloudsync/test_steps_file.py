@@ -38,6 +38,11 @@ def test_yaml_has_the_types_of_json_and_no_others() -> None:
     assert read_steps(json.dumps(steps))["steps"] == steps
 
 
+def test_a_key_may_stand_behind_a_question_mark() -> None:
+    text = '- action: extract\n  fields:\n    ? "a\\x85"\n    : "h1?"\n    b: "?"\n'
+    assert read_steps(text) == {"steps": [{"action": "extract", "fields": {"a\x85": "h1?", "b": "?"}}]}
+
+
 @pytest.mark.parametrize("text", ["https://example.com/?a=1&b=?", "How are you?", "What? This", "?", "\U0010fffd?"])
 @pytest.mark.parametrize("form", ["- {{action: expect, text: {} }}", "- {{text: {}, action: expect}}", "- text: {}"])
 def test_a_question_mark_is_text_in_every_form(form: str, text: str) -> None:
