@@ -78,6 +78,7 @@ class Service:
         self.trees = Trees()
         self.attempts = self.trees.attempts
         self.room = WaitingRoom(self.launcher, self.trees.bystanders, self.boot_id)
+        self.quiet_at = 0.0
         self.to_settle: list[Attempt] = []
         self.search_at = 0.0
         self.hold_until = 0.0
@@ -108,7 +109,7 @@ class Service:
             if self.unrecorded and self.record_at <= time.monotonic():
                 self.record_starts()
             self.flush()
-            if self.may_prepare() and self.room.prepare_at <= time.monotonic():
+            if self.may_prepare() and self.prepare_at() <= time.monotonic():
                 self.room.prepare()
         self.room.dismiss()
 
@@ -130,7 +131,7 @@ class Service:
         if self.unrecorded:
             wakes.append(self.record_at)
         if self.may_prepare():
-            wakes.append(self.room.prepare_at)
+            wakes.append(self.prepare_at())
         if not self.attempts and self.link is None and not self.unsaved:
             wakes.append(self.alone_since_s + LINGER_S)
         return max(0.0, min(wakes) - time.monotonic()) if wakes else None
@@ -278,7 +279,7 @@ class Service:
             self.say({"ev": "failed", "key": order.key, "error": str(refusal)})
             return
         self.trees.add(attempt)
-        self.room.prepare_at = attempt.born_s + PREPARE_S
+        self.quiet_at = attempt.born_s + PREPARE_S
         self.untold.append(attempt)
         self.hold()
 
@@ -303,6 +304,10 @@ class Service:
     def may_prepare(self) -> bool:
         is_served = self.link is not None and not self.retiring
         return is_served and len(self.trees.leaders) <= BUSY and self.room.has_place()
+
+    def prepare_at(self) -> float:
+        """When the next process that waits is started: while nothing runs, or after what runs has lasted a while."""
+        return max(self.room.retry_at, self.quiet_at if self.trees.leaders else 0.0)
 
     def launch(self, order: Order) -> Attempt:
         """Start a process for an attempt."""

@@ -18,7 +18,7 @@ from appliance.spawner.records import Process, record_start
 
 # One serves tasks that come one after another, the second a pair.
 WAITING = 2
-# A process that runs longer than this leaves time to prepare the next one.
+# While nothing runs the next is started at once; else after this long, when what runs is no short task.
 PREPARE_S = 0.002
 # Where one could not be started.
 RETRY_S = 30.0
@@ -47,12 +47,12 @@ class WaitingRoom:
         self.waiting: dict[int, Waiting] = {}
         self.free: list[str] = []
         self.prepared = 0
-        self.prepare_at = 0.0
+        self.retry_at = 0.0
 
     def open(self, program: Program, pool: str) -> None:
         """Prepare processes of `program`, in folders below `pool`."""
         self.dismiss()
-        self.program, self.pool, self.prepare_at = program, pool, 0.0
+        self.program, self.pool, self.retry_at = program, pool, 0.0
 
     def has_place(self) -> bool:
         """Whether one more should be prepared."""
@@ -74,7 +74,7 @@ class WaitingRoom:
             self.bystanders.add(process.pid)
             record_start(folder, process, None, self.boot_id)
         except (OSError, SpawnRefused):
-            self.prepare_at = time.monotonic() + RETRY_S
+            self.retry_at = time.monotonic() + RETRY_S
         else:
             self.waiting[process.pid] = Waiting(process, folder, opened.pop())
         finally:
@@ -102,12 +102,13 @@ class WaitingRoom:
         if order.program is not self.program or feed is None or len(feed) > FEED_BYTES or order.stdin is not None:
             return None
         while self.waiting:
-            pid, waiting = self.waiting.popitem()
+            # The oldest: the newest may not have started whole yet.
+            pid, waiting = next(iter(self.waiting.items()))
             try:
                 os.rename(waiting.folder, order.folder)
             except (OSError, ValueError):  # what is in the way is found out by `launch`
-                self.waiting[pid] = waiting
                 return None
+            del self.waiting[pid]
             since_pid = newest_pid()
             try:
                 os.write(waiting.feed_fd, feed)

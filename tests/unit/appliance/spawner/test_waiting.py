@@ -62,6 +62,18 @@ def test_each_serves_one_attempt_and_another_takes_its_place(daemon: Daemon) -> 
     assert len(set(served)) == 5
 
 
+def test_tasks_that_come_at_once_one_after_another_are_each_served_by_one_that_waited(daemon: Daemon) -> None:
+    prepare(daemon)
+    first, second = until_waiting(daemon)
+    # The older has had the time to start whole; the next is started as soon as nothing runs.
+    assert run(daemon, "t.1", "true") == min(first, second)
+    served = [run(daemon, f"t.{number}", "true") for number in range(2, 30)]
+    # One that was started for its task has no record, or one that names it.
+    records = [read_started(daemon.folder / f"t.{number}") for number in range(2, 30)]
+    assert sum(found is not None and found.key is None for found in records) >= 20
+    assert len(set(served)) == 28
+
+
 def test_what_it_starts_bears_the_marker_of_its_attempt(daemon: Daemon) -> None:
     prepare(daemon)
     until_waiting(daemon)
