@@ -239,5 +239,8 @@ class Recovery:
 
 
 def _is_own(folder: Path) -> bool:
-    """Whether nobody else can write there: the folder of a browser task is its user's."""
-    return folder.lstat().st_uid == os.geteuid()
+    """Whether nobody else can write there: the folder of a browser task is its user's, and one may go meanwhile."""
+    try:
+        return folder.lstat().st_uid == os.geteuid()
+    except FileNotFoundError:
+        return False

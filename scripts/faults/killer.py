@@ -175,5 +175,5 @@ class Killer:
     def _at_risk(self) -> tuple[frozenset[str], frozenset[str]]:
         boot_id = spawn.boot_id()
         unended = [one for one in self._box.attempts() if spawn.read_exit(one, one.name, boot_id) is None]
-        started = [one for one in unended if (record := spawn.read_started(one)) and record.key == one.name]
+        started = [one for one in unended if (record := spawn.read_started(one)) and record.key in {one.name, None}]
         return frozenset(one.name for one in unended), frozenset(one.name for one in started)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -324,6 +325,30 @@ async def test_a_spawner_that_dies_right_after_its_hello_is_replaced(
 
 
 # What nobody owns
+
+
+async def test_a_folder_that_goes_while_the_start_clears_up_is_no_failure(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does whose task ends just then: it is taken in for the next."""
+    await engines.open()
+    await engines.close()
+    attempts = engines.path / "attempts"
+    for name in ("gone-1.1", "gone-2.1", "gone-3.1"):
+        (attempts / name).mkdir()
+        record = {"pid": 1, "start_time": 1, "boot_id": spawn.boot_id(), "stamp": 0, "key": name}
+        records.write_record(str(attempts / name), "started", record)
+    real = spawn.kill_leftovers
+
+    def take_the_rest(started: Path, key: str, spare_pid: int = 0) -> int:
+        for folder in attempts.iterdir():
+            if folder.name != key:
+                shutil.rmtree(folder)
+        return real(started, key, spare_pid)
+
+    monkeypatch.setattr(spawn, "kill_leftovers", take_the_rest)
+    await engines.open()
+    assert (await engines.run("echo on")).outcome.stdout.text == "on\n"
 
 
 async def test_folders_and_processes_that_no_task_owns_are_gone_after_the_start(
