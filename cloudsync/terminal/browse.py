@@ -81,9 +81,28 @@ def _from_file(name: str | None) -> Json:
         return {}
     text = read_text(name, f"--steps {name}")
     try:
-        return read_steps(text)
+        fields = read_steps(text)
     except StepsUnreadable as error:
         raise Misuse(f"--steps {name}: {error}", "write a list of steps, or an object with 'steps'") from error
+    if fields["steps"]:
+        _check(name, fields["steps"])
+    return fields
+
+
+def _check(name: str, steps: list[Any]) -> None:
+    """Refuse wrong steps by their numbers in the file; in the task they are others where a URL comes before them."""
+    # Only here: a command without a file of steps starts without what judges them.
+    from pydantic import ValidationError
+
+    from cloudsync.complaint import complaints
+    from cloudsync.spec import SPEC
+
+    try:
+        SPEC.validate_python({"kind": "browser.run", "steps": steps}, strict=False)
+    except ValidationError as error:
+        raise Misuse(
+            f"--steps {name}: {complaints(error, 1)[0]}", "correct it; docs/steps.md has every step"
+        ) from error
 
 
 def _url(text: str) -> str:

@@ -89,6 +89,19 @@ def test_a_file_that_is_no_steps_is_said_by_its_line(tmp_path: Path) -> None:
         plan("--steps", str(file))
 
 
+def test_a_wrong_step_has_the_number_that_it_has_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "steps.yaml"
+    file.write_text("- action: title\n- {action: clikc, selector: a}\n")
+    with pytest.raises(Misuse, match=r"steps.yaml: step 2: unknown action 'clikc', did you mean 'click'\?") as caught:
+        plan("https://a.example/", "--steps", str(file))
+    assert caught.value.hint
+    file.write_text("- {action: fill, selector: a, text: '{{x}}'}\n")
+    with pytest.raises(Misuse, match=r"steps\.yaml: step 1"):
+        plan("https://a.example/", "--steps", str(file))
+    file.write_text("[]")
+    assert plan("https://a.example/", "--steps", str(file)).body["steps"] == [GOTO]
+
+
 @pytest.mark.parametrize(
     ("state", "status"), [("succeeded", 0), ("failed", 1), ("timed_out", 124), ("cancelled", OURS), ("rejected", OURS)]
 )
