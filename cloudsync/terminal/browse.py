@@ -3,12 +3,12 @@
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 from cloudsync.errors import Misuse, StepsUnreadable
 from cloudsync.steps_file import read_steps
 from cloudsync.task import TaskState
-from cloudsync.terminal.ending import OURS, TIMED_OUT, say_end
+from cloudsync.terminal import ending
 from cloudsync.terminal.files import Wanted
 from cloudsync.terminal.script import read_text
 
@@ -121,25 +121,4 @@ def _place(flag: str, name: str) -> Path:
 
 def exit_status(program: str, task: Json, state: TaskState) -> int:
     """What the command ends with; says on stderr why, where the task did not succeed."""
-    match state:
-        case TaskState.SUCCEEDED:
-            return 0
-        case TaskState.FAILED:
-            say_end(program, task)
-            return FAILED
-        case TaskState.TIMED_OUT:
-            say_end(program, task)
-            return TIMED_OUT
-        case (
-            TaskState.CANCELLED
-            | TaskState.INTERRUPTED
-            | TaskState.EXPIRED
-            | TaskState.REJECTED
-            | TaskState.QUEUED
-            | TaskState.ACCEPTED
-            | TaskState.RUNNING
-        ):
-            say_end(program, task)
-            return OURS
-        case _:
-            assert_never(state)
+    return ending.exit_status(program, task, state, failed=FAILED)

@@ -10,20 +10,25 @@ TIMED_OUT: Final = 124
 OURS: Final = 255
 
 
-def exit_status(program: str, task: dict[str, Any], state: TaskState) -> int:
-    """What the command ends with; says on stderr why, where the task did not end by itself."""
+def exit_status(program: str, task: dict[str, Any], state: TaskState, *, failed: int = OURS) -> int:
+    """What the command ends with; says on stderr why, where the task did not end by itself.
+
+    `failed` is for a task that failed without an exit status of its own.
+    """
     code = task.get("exit_code")
     match state:
         case TaskState.SUCCEEDED:
             return 0
         case TaskState.FAILED if isinstance(code, int):
             return code
+        case TaskState.FAILED:
+            say_end(program, task)
+            return failed
         case TaskState.TIMED_OUT:
             say_end(program, task)
             return TIMED_OUT
         case (
-            TaskState.FAILED
-            | TaskState.CANCELLED
+            TaskState.CANCELLED
             | TaskState.INTERRUPTED
             | TaskState.EXPIRED
             | TaskState.REJECTED
