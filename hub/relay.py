@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from cloudsync import identity, messages
+from cloudsync import identity, messages, problem
 from cloudsync.errors import ChannelClosed, FrameTooLarge, ProtocolViolation
 from cloudsync.fence import Ruling
 from cloudsync.messages import Bye, Challenge, Denied, FromBox, Hello, Stale, Welcome
@@ -360,18 +360,11 @@ def _select_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> 
 
 
 def _problem(refusal: Refusal) -> Response:
-    document = {
-        "type": "about:blank",
-        "title": HTTPStatus(refusal.status).phrase,
-        "status": refusal.status,
-        "code": refusal.code,
-        "detail": refusal.detail,
-        "hint": refusal.hint,
-    }
+    document = problem.document(refusal.status, refusal.code, refusal.detail, refusal.hint)
     body = json.dumps(document).encode()
     headers = Headers(
         [
-            ("Content-Type", "application/problem+json"),
+            ("Content-Type", problem.MEDIA_TYPE),
             ("Content-Length", str(len(body))),
             ("Connection", "close"),
         ]

@@ -2,7 +2,7 @@
 
 import logging
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 import pydantic_core
 from pydantic import ValidationError
@@ -11,39 +11,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from appliance.errors import Refusal, TaskRefused
-from cloudsync.complaint import complaints
+from cloudsync import problem as documents
+from cloudsync.problem import FIELD_LIMIT, MEDIA_TYPE
 from cloudsync.spec import ErrorBody
 
 log = logging.getLogger(__name__)
 
-MEDIA_TYPE: Final = "application/problem+json"
-# More of what is wrong with a body is not told.
-ERROR_LIMIT: Final = 20
-# A field or a path that the caller made up is repeated no further.
-TEXT_LIMIT: Final = 200
 _STATUSES: Final = {"disk_full": 507, "stopping": 503, "too_large": 413}
 
 
 def problem(refusal: Refusal) -> Response:
     """The response to a refusal."""
-    document: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(refusal.status).phrase,
-        "status": refusal.status,
-        "code": refusal.code,
-        "detail": refusal.detail,
-        "hint": refusal.hint,
-        **refusal.more,
-    }
+    document = documents.document(refusal.status, refusal.code, refusal.detail, refusal.hint, refusal.more)
     return Response(pydantic_core.to_json(document), refusal.status, media_type=MEDIA_TYPE)
 
 
 def wrong_query(name: str, message: str, allowed: object) -> Refusal:
     """422 for a parameter of the query."""
-    errors = [{"field": name[:TEXT_LIMIT], "message": message, "allowed": allowed}]
+    errors = [{"field": name[:FIELD_LIMIT], "message": message, "allowed": allowed}]
     words = ", ".join(map(str, allowed)) if isinstance(allowed, list | tuple) else str(allowed)
     return Refusal(
-        422, "invalid", f"query: {name[:TEXT_LIMIT]} {message}", f"Allowed: {words or 'nothing'}.", {"errors": errors}
+        422, "invalid", f"query: {name[:FIELD_LIMIT]} {message}", f"Allowed: {words or 'nothing'}.", {"errors": errors}
     )
 
 
@@ -52,14 +40,8 @@ def wrong_body(error: ValidationError) -> Refusal:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return Refusal(400, "not_json", f"the body is not JSON: {first['msg']}", "Send a JSON object as the body.")
-    found = complaints(error, ERROR_LIMIT)
-    errors = [
-        {"field": one.field[:TEXT_LIMIT] or "body", "message": one.message}
-        | ({"allowed": one.allowed} if one.allowed else {})
-        for one in found
-    ]
-    more = error.error_count() - 1
-    detail = f"the body: {found[0]}" + (f" (and {more} more)" if more else "")
+    errors = documents.wrong_fields(error)
+    detail = documents.said("the body", errors, error.error_count())
     return Refusal(422, "invalid", detail, "Correct the fields named in 'errors'.", {"errors": errors})
 
 
@@ -78,7 +60,7 @@ async def on_refusal(_: Request, error: Exception) -> Response:
 async def on_http(request: Request, error: Exception) -> Response:
     """404 and 405 of the router."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    path = request.url.path[:TEXT_LIMIT]
+    path = request.url.path[:FIELD_LIMIT]
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         return problem(Refusal(405, "method", f"{path} does not take {request.method}", "GET and POST are known."))
     hint = "Known are /status, /tasks, /tasks/{id} with /cancel, /output and /artifacts, and /artifacts/{id}."

@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cloudsync.problem import MEDIA_TYPE
 from hub import viewer
 from hub.api import admin, artifacts, boxes, enrol, events, output, problem, tasks, uploads
 from hub.api.context import Context
@@ -79,8 +80,8 @@ class _Api(FastAPI):
 def _describe_errors(responses: dict[str, Any]) -> None:
     for status, response in list(responses.items()):
         content = response.get("content", {})
-        if problem.MEDIA_TYPE in content:
-            response["content"] = {problem.MEDIA_TYPE: content["application/json"]}
+        if MEDIA_TYPE in content:
+            response["content"] = {MEDIA_TYPE: content["application/json"]}
         elif str(content).endswith("HTTPValidationError'}}}"):
             del responses[status]
 

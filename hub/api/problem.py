@@ -10,16 +10,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
-from cloudsync.complaint import complaints
+from cloudsync import problem as problem_documents
+from cloudsync.problem import ERROR_LIMIT, FIELD_LIMIT, MEDIA_TYPE
 from hub.errors import CORRECT, Refusal, StoreUnavailable
 
 log = logging.getLogger(__name__)
-
-# A field that the caller made up is repeated no further.
-FIELD_LIMIT: Final = 200
-# Nor are more errors than this told of.
-ERROR_LIMIT: Final = 20
-MEDIA_TYPE: Final = "application/problem+json"
 
 
 class FieldProblem(BaseModel):
@@ -74,17 +69,8 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def problem(refusal: Refusal) -> Response:
     """The response to a refusal."""
-    document: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(refusal.status).phrase,
-        "status": refusal.status,
-        "code": refusal.code,
-        "detail": refusal.detail,
-        "hint": refusal.hint,
-        **refusal.extra,
-    }
-    if refusal.errors:
-        document["errors"] = refusal.errors
+    more = {**refusal.extra, "errors": refusal.errors} if refusal.errors else refusal.extra
+    document = problem_documents.document(refusal.status, refusal.code, refusal.detail, refusal.hint, more)
     headers = {"WWW-Authenticate": "Bearer"} if refusal.status == HTTPStatus.UNAUTHORIZED else None
     return Response(pydantic_core.to_json(document), refusal.status, headers, MEDIA_TYPE)
 
@@ -98,26 +84,13 @@ def unavailable(error: StoreUnavailable) -> Response:
 def unprocessable(error: ValidationError | RequestValidationError, what: str = "the request") -> Refusal:
     """422 that names each wrong field, with what is allowed where pydantic knows it; values are left out."""
     total = len(error.errors()) if isinstance(error, RequestValidationError) else error.error_count()
-    errors: list[dict[str, Any]] = []
     if isinstance(error, RequestValidationError):
         # FastAPI's begin with where in the request it is.
-        for item in error.errors()[:ERROR_LIMIT]:
-            place = ".".join(str(part) for part in item["loc"][1:])
-            errors.append({"field": place[:FIELD_LIMIT] or "body", "message": item["msg"]})
+        places = [(".".join(map(str, item["loc"][1:])), item["msg"]) for item in error.errors()[:ERROR_LIMIT]]
+        errors = [{"field": place[:FIELD_LIMIT] or "body", "message": message} for place, message in places]
     else:
-        for found in complaints(error, ERROR_LIMIT):
-            errors.append({"field": found.field[:FIELD_LIMIT] or "body", "message": found.message})
-            if found.allowed:
-                errors[-1]["allowed"] = found.allowed
-    first = errors[0]
-    said = first["message"] if first["message"].startswith("step ") else f"{first['field']}: {first['message']}"
-    return Refusal(
-        422,
-        "invalid",
-        f"{what}: {said}" + (f" (and {total - 1} more)" if total > 1 else ""),
-        hint=CORRECT,
-        errors=errors,
-    )
+        errors = problem_documents.wrong_fields(error)
+    return Refusal(422, "invalid", problem_documents.said(what, errors, total), hint=CORRECT, errors=errors)
 
 
 def install(app: FastAPI) -> None:

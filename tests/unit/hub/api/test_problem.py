@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from cloudsync.problem import ERROR_LIMIT, FIELD_LIMIT
 from cloudsync.spec import SPEC
-from hub.api.problem import ERROR_LIMIT, FIELD_LIMIT, Problem, failed, problem, responses, unavailable, unprocessable
+from hub.api.problem import Problem, failed, problem, responses, unavailable, unprocessable
 from hub.errors import Refusal, StoreUnavailable
 
 
