@@ -4,11 +4,13 @@
 which costs 0.13 s and 16 MB.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import pysqlite3.dbapi2 as sqlite3
+
+from cloudsync.sql import statements
 
 VERSION: Final = 3
 _ADD_FACT: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"
@@ -43,14 +45,5 @@ def migrate(connection: sqlite3.Connection, facts: Iterable[Fact]) -> None:
 
 
 def _run(database: Any, file: str) -> None:
-    for statement in _statements(Path(__file__).with_name(file)):
+    for statement in statements(Path(__file__).with_name(file).read_text()):
         database.execute(statement)
-
-
-def _statements(file: Path) -> Iterator[str]:
-    statement = ""
-    for line in file.read_text().splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

@@ -4,11 +4,10 @@
 which costs 0.13 s and 16 MB.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import pysqlite3.dbapi2 as sqlite3
+from cloudsync.sql import statements
 
 VERSION: Final = 2
 
@@ -47,14 +46,5 @@ def version(connection: Any) -> int:
 
 
 def _run(database: Any, file: str) -> None:
-    for statement in _statements(Path(__file__).with_name(file)):
+    for statement in statements(Path(__file__).with_name(file).read_text()):
         database.execute(statement)
-
-
-def _statements(file: Path) -> Iterator[str]:
-    statement = ""
-    for line in file.read_text().splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
