@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.plant import Plant
+from tests.unit.appliance.browser.stage import Pages
 from tests.unit.appliance.engines import Engines
 
 
@@ -26,3 +27,12 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
         yield plant
     finally:
         plant.close()
+
+
+@pytest.fixture
+def pages() -> Iterator[Pages]:
+    """A server with a page at its root."""
+    pages = Pages()
+    pages.at["/"] = "<title>Home</title><h1>Hello</h1><p id=p>text of the page</p>"
+    yield pages
+    pages.close()
