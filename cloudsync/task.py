@@ -69,6 +69,7 @@ TRANSITIONS: Final[dict[tuple[TaskState, bool], dict[Party, frozenset[TaskState]
     },
 }
 
+# A state is its own word: the text of one, from a row or from JSON, is in it as well.
 FINAL: Final = frozenset({_S.SUCCEEDED, _S.FAILED, _S.TIMED_OUT, _S.CANCELLED, _S.INTERRUPTED, _S.EXPIRED, _S.REJECTED})
 
 # How far along a state is: an event that would lead back is late news and changes nothing.

@@ -22,7 +22,6 @@ from hub.store import Row, Store
 
 log = logging.getLogger(__name__)
 
-_FINAL: Final = frozenset(str(state) for state in FINAL)
 SWEEP_S: Final = 1.0
 # A subscriber to events that is this far behind is cut off; it resumes from the ledger by its last id.
 SUBSCRIBER_ENTRIES: Final = 1000
@@ -137,7 +136,7 @@ class Dispatch:
         """Tell waiters, watchers and subscribers what was committed."""
         for row in change.rows:
             state = row["state"]
-            if state not in _FINAL:
+            if state not in FINAL:
                 self._follow_started(row)
                 continue
             self.ended[state] = self.ended.get(state, 0) + 1
@@ -222,7 +221,7 @@ class Dispatch:
 
     def view(self, row: Row) -> dict[str, Any]:
         """A task as the API shows it."""
-        heard_at = None if row["state"] in _FINAL else self.heard_at(row["box_id"])
+        heard_at = None if row["state"] in FINAL else self.heard_at(row["box_id"])
         return views.task(row, heard_at, self.artifacts(row) if views.names_artifacts(row) else ())
 
     def artifacts(self, row: Row) -> list[Row]:

@@ -3,15 +3,13 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from cloudsync.log import WINDOW_ENTRIES
 from cloudsync.spec import ErrorBody, Outcome
 from cloudsync.task import FINAL, Delivery, Origin, TaskState
 from hub.errors import Refusal, not_found
 from hub.store import Connection, Row
-
-_FINAL: Final = frozenset(str(state) for state in FINAL)
 
 _STANDING = "SELECT standing, fence, customer_id, incarnation FROM boxes WHERE id = ?"
 # With it: the next command's seq, and whether older tasks wait, before which a new one is not numbered.
@@ -207,7 +205,7 @@ def cancel(
     if row is None or (customer_id is not None and row["customer_id"] != customer_id):
         raise not_found("task", task_id, "list them with 'operis tasks' or GET /api/v1/tasks")
     change = Change()
-    if row["state"] in _FINAL:
+    if row["state"] in FINAL:
         return row, None, change
     if row["delivery"] == Delivery.UNSENT:
         error = ErrorBody(code="cancelled", message=f"cancelled by {by} before it was sent to the box")

@@ -13,7 +13,6 @@ from hub.store import Row
 
 CONNECTED_S: Final = 45.0
 STALE_S: Final = 300.0
-_FINAL: Final = frozenset(str(state) for state in FINAL)
 
 
 class View(BaseModel):
@@ -136,7 +135,7 @@ def task(row: Row, heard_at: int | None, artifacts: Iterable[Row] = ()) -> dict[
     """A task's row as the contract's JSON object. `heard_at`: when its box was last heard, if ever."""
     outcome = json.loads(row["outcome"]) if row["outcome"] else {}
     open_until = max(row["created_at"], row["synced_at"] or 0, heard_at or 0)
-    known = row["synced_at"] if row["state"] in _FINAL else open_until
+    known = row["synced_at"] if row["state"] in FINAL else open_until
     return {
         "id": row["id"],
         "box_id": row["box_id"],

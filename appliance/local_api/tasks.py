@@ -18,7 +18,6 @@ from cloudsync.identity import public_key
 from cloudsync.spec import KINDS, SPEC
 from cloudsync.task import FINAL, Origin, TaskState
 
-_FINAL: Final = frozenset(str(state) for state in FINAL)
 _STATES: Final = tuple(str(state) for state in TaskState)
 _ORIGINS: Final = tuple(str(origin) for origin in Origin)
 
@@ -64,7 +63,7 @@ class Tasks:
         shown = self.shown(task_id)
         if wait_s is None and not existing:
             return reply(shown, 201, {"location": f"/tasks/{task_id}"})
-        return reply(shown, 200 if shown["state"] in _FINAL else 202)
+        return reply(shown, 200 if shown["state"] in FINAL else 202)
 
     def _keyed_id(self, key: str) -> str:
         """The id of the task that this key makes, on this box and no other."""

@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from appliance.engine import Engine
 from appliance.live import now_ms
 from cloudsync.task import FINAL, Delivery, Origin
 from cloudsync.view import instant, outcome_fields, when
-
-_FINAL: Final = frozenset(str(state) for state in FINAL)
 
 
 def task(engine: Engine, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,7 +17,7 @@ def task(engine: Engine, row: Mapping[str, Any]) -> dict[str, Any]:
     started_at = row["started_at"] if live is None or live.started_at_ms is None else live.started_at_ms
     outcome = json.loads(row["outcome"]) if row["outcome"] else {}
     named = outcome.get("artifacts")
-    is_final = row["state"] in _FINAL
+    is_final = row["state"] in FINAL
     fields = outcome_fields(outcome)
     if live is not None and live.steps:  # what has ended of a task that has not
         steps = [live.steps[index].model_dump(mode="json") for index in sorted(live.steps)]

@@ -23,7 +23,6 @@ STATE_STYLES: Final = {
     "expired": "yellow",
     "rejected": "red",
 }
-_FINAL: Final = frozenset(str(state) for state in FINAL)
 _COMMAND_LIMIT: Final = 200
 
 Json = dict[str, Any]
@@ -31,7 +30,7 @@ Json = dict[str, Any]
 
 def has_ended(task: Mapping[str, Any]) -> bool:
     """Whether it is over, as far as this version knows its state."""
-    return task.get("state") in _FINAL
+    return task.get("state") in FINAL
 
 
 def words_of(task: Mapping[str, Any]) -> str:

@@ -27,7 +27,6 @@ FETCH_S: Final = 2.0
 QUIET_S: Final = 0.25
 # Beyond any output; its number of digits is what a query may hold.
 OFFSET_LIMIT: Final = 999_999_999_999
-_FINAL: Final = frozenset(str(state) for state in FINAL)
 _MEDIA_TYPE: Final = "application/octet-stream"
 
 
@@ -71,7 +70,7 @@ async def get_output(task_id: str, request: Request) -> Response:
         seen = {name: number(request, f"from_{name}", 0, 0, OFFSET_LIMIT) for name in STREAMS}
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(_follow(hub, who, row, seen), media_type="text/event-stream", headers=headers)
-    if row["state"] in _FINAL:
+    if row["state"] in FINAL:
         outcome = views.outcome_of(row)
         output = outcome.stdout if stream == "stdout" else outcome.stderr
         whole = _whole(hub, row, stream, output)
@@ -149,7 +148,7 @@ async def _follow(hub: Context, who: Principal, row: Row, seen: dict[Stream, int
         watcher.seen.update(seen)
         final = hub.dispatch.task(row["id"], None) or row
         quiet_s = 0.0
-        while final["state"] not in _FINAL:
+        while final["state"] not in FINAL:
             if not hub.auth.holds(who):
                 return
             try:

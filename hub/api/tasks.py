@@ -39,7 +39,6 @@ router = APIRouter(tags=["tasks"])
 MAX_WAIT_S: Final = 300.0
 # What the entry says besides the spec: ids, times, who.
 ENVELOPE_BYTES: Final = 1024
-_FINAL: Final = frozenset(str(state) for state in FINAL)
 _KEY_LIMIT: Final = 255
 
 
@@ -134,7 +133,7 @@ async def create(box_id: str, request: Request) -> Response:
         submitted = await hub.dispatch.submit(task)
         row = submitted.row
         if submitted.existing:
-            return _answer(hub, row, 200 if row["state"] in _FINAL else 202)
+            return _answer(hub, row, 200 if row["state"] in FINAL else 202)
         return _answer(hub, row, 201)
     return await _create_and_wait(hub, task, wait_s)
 
@@ -152,7 +151,7 @@ async def _create_and_wait(hub: Context, task: NewTask, wait_s: float) -> Respon
         hub.dispatch.forget(task.id, waiter)
         waiter = hub.dispatch.expect(task_id)
         row = hub.dispatch.task(task_id, None)
-    if row is None or row["state"] not in _FINAL:
+    if row is None or row["state"] not in FINAL:
         row = await hub.dispatch.wait(task_id, waiter, wait_s)
     else:
         hub.dispatch.forget(task_id, waiter)

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import psutil
 
-from scripts.faults.oracle import FINAL_STATES, Breach
+from cloudsync.task import FINAL
+from scripts.faults.oracle import Breach
 from scripts.faults.site import Site
 from scripts.faults.stalker import Blow, Prey, Stalker
 from scripts.faults.visits import EXPECTED, Visit, make_visit
@@ -100,7 +101,7 @@ def run(plant: Plant, *, seed: int, tasks: int, progress: Callable[[str], None])
 
 
 def _open(plant: Plant) -> int:
-    return sum(task["state"] not in FINAL_STATES for task in plant.api().get("tasks?limit=60")["items"])
+    return sum(task["state"] not in FINAL for task in plant.api().get("tasks?limit=60")["items"])
 
 
 def _submit(plant: Plant, visit: Visit) -> str:
@@ -150,7 +151,7 @@ def judge(
     for task_id, visit in visits.items():
         task = tasks.get(task_id)
         about = f"{visit.kind} {task_id}"
-        if task is None or task["state"] not in FINAL_STATES:
+        if task is None or task["state"] not in FINAL:
             breaches.append(Breach("every task has an outcome", about, "none" if task is None else task["state"]))
             continue
         expected = EXPECTED[visit.kind] | (HIT if task_id in hit else frozenset())

@@ -8,13 +8,11 @@ while they ran. Everything else follows, and each contradiction is a breach.
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from cloudsync.spec import MAX_ATTEMPTS
 from cloudsync.task import FINAL
 from scripts.faults.jobs import Job
-
-FINAL_STATES: Final = frozenset(str(state) for state in FINAL)
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def _lost(evidence: Evidence) -> Iterator[Breach]:
             task = evidence.tasks.get(task_id)
             if task is None:
                 yield Breach("none is lost", task_id, f"the hub answered it for {key} and does not know it")
-            elif task["state"] not in FINAL_STATES:
+            elif task["state"] not in FINAL:
                 yield Breach("none is lost", task_id, f"it is {task['state']} after everything has drained")
     for key in evidence.jobs.keys() - evidence.answered.keys():
         yield Breach("none is lost", key, "the hub never answered for it")
@@ -146,7 +144,7 @@ def _judge_task(
             )
         if job.is_idempotent and attempt < MAX_ATTEMPTS:
             yield Breach("idempotent is tried again", task_id, f"given up after attempt {attempt}")
-    elif state in FINAL_STATES:
+    elif state in FINAL:
         yield Breach("the outcome is its own", task_id, f"{state}, not {expected}: {task['error']}")
 
 
@@ -158,7 +156,7 @@ def _ledger(evidence: Evidence) -> Iterator[Breach]:
             seqs[entry.incarnation].append(entry.seq)
         if entry.kind != "task":
             yield Breach("a kill raises no alert", entry.kind, f"{entry.incarnation} {entry.seq}")
-        if entry.state in FINAL_STATES and entry.task_id is not None:
+        if entry.state in FINAL and entry.task_id is not None:
             finals[entry.task_id] += 1
     for incarnation, found in seqs.items():
         if sorted(found) != list(range(1, len(found) + 1)):

@@ -57,3 +57,9 @@ def test_over_a_final_state_only_the_boxs_own_final_one_counts_and_only_if_the_h
 ) -> None:
     assert box_event_counts(current, news, final_by_hub=True) is (news in FINAL)
     assert not box_event_counts(current, news, final_by_hub=False)
+
+
+def test_a_state_from_a_row_or_from_json_is_final_by_its_word() -> None:
+    assert [state for state in TaskState if str(state) in FINAL] == [state for state in TaskState if state in FINAL]
+    assert {"succeeded", "rejected"} <= FINAL
+    assert not {"running", "", None} & FINAL
